@@ -1,0 +1,259 @@
+/*
+ * The cache directory that kaniko's executor reads with --cache-dir: the store behind warmer(1)
+ * and cachedir(1). It knows files and nothing else: no network, no printing, no exit.
+ *
+ * What stands on the disk (format oci):
+ *
+ *     <dir>/oci-layout  index.json      an OCI image layout: one descriptor a reference
+ *     <dir>/blobs/sha256/<hex>          the pool: every blob once
+ *     <dir>/sha256:<hex>/               an entry: what the builder reads; hard links to the pool
+ *     <dir>/.warmer-locks/              locks that kaniko's own warmer takes too
+ *     <dir>/.basewarm/                  format, partial/, stage/, trash/, locks: ours alone
+ *
+ * What it promises:
+ *   - An entry becomes visible by one rename, after every blob's size and digest matched and
+ *     everything was synced. A crash at any instant leaves the old state or the new one.
+ *   - The entries are the truth; index.json is derived from them.
+ *   - The mtime of an entry is when its life began; renewing is a touch with the file system's own
+ *     clock. Ages are judged by that clock, too.
+ *   - No lock is needed for correctness. Locks save work; one that the file system refuses is
+ *     reported once through `warn`, and then done without.
+ *   - Names inside the directory are made from parsed digests only, relative to directory
+ *     descriptors, following no symlink. Other tenants may plant what they like.
+ *
+ * Filling it:
+ *
+ *     cachedir_open() --> cachedir_look(digest): complete? --yes--> cachedir_renew()
+ *                             | no
+ *                         cachedir_stage_new(manifest bytes)
+ *                             | for each blob: cachedir_stage_take() --1--> it was here already
+ *                             |                                      --0--> fetch it:
+ *                             |    cachedir_blob_open() ... _write() ... _commit(), then take again
+ *                         cachedir_stage_publish()
+ *                         cachedir_name_set(), ..., cachedir_flush() --> cachedir_close()
+ *
+ * Threads: a struct cachedir may be used by many threads at once. A stage or a blob may be, too,
+ * as their functions say. What a function returns by pointer belongs to the caller.
+ *
+ * Errors are error.h's. ERROR_REFUSED names the owner and the mode of what we may not touch.
+ */
+#pragma once
+
+#include "digest.h"
+#include "error.h"
+#include "manifest.h"
+#include "platform.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+struct cachedir;
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+enum cachedir_format {
+    CACHEDIR_FORMAT_ANY = 0, /* as found; oci where nothing is found */
+    CACHEDIR_FORMAT_OCI,
+};
+
+/* What a volume may be unable to do. Probed by use; a bit given in `without` is treated as
+ * refused from the start, which is how each fallback is tested. */
+enum cachedir_ability {
+    CACHEDIR_HARD_LINKS = 1 << 0,
+    CACHEDIR_REFLINKS = 1 << 1,
+    CACHEDIR_LOCKS = 1 << 2,
+    CACHEDIR_RENAME_DIRECTORIES = 1 << 3, /* else an entry is made in place, index.json last */
+    CACHEDIR_OPENAT2 = 1 << 4,
+};
+
+struct cachedir_options {
+    bool create; /* make what is missing (else a missing directory is ERROR_NOT_FOUND) */
+    enum cachedir_format format; /* another than the recorded one is ERROR_USAGE, naming both */
+    unsigned without;            /* of enum cachedir_ability */
+    /* Told, in one line and at most once a cause, what is weaker than it should be here. May be
+     * called from any thread that uses the directory. NULL: nobody listens. */
+    void (*warn)(void *userdata, const char *message);
+    void *userdata;
+};
+
+/*
+ * Open `path` (symlinks on the way are followed: Kubernetes mounts through them). A directory on a
+ * read-only volume, or one that we may not write, opens too: what only reads works, and what
+ * writes fails with ERROR_REFUSED.
+ */
+int cachedir_open(const char *path, const struct cachedir_options *options, struct cachedir **ret,
+                  struct error *err);
+/* Writes nothing: call cachedir_flush() before. Takes NULL. */
+void cachedir_close(struct cachedir *cd);
+static inline void cachedir_close_p_(struct cachedir **cd)
+{
+    cachedir_close(*cd);
+}
+#define cleanup_cachedir __attribute__((cleanup(cachedir_close_p_)))
+
+const char *cachedir_path(const struct cachedir *cd); /* as given */
+bool cachedir_writable(const struct cachedir *cd);
+
+/* Now, by the clock of the file system under the directory (the mtime of a file just touched
+ * there; by this machine's on a read-only volume). */
+time_t cachedir_now(struct cachedir *cd);
+
+/* ---- entries -------------------------------------------------------------------------------- */
+
+enum cachedir_state {
+    CACHEDIR_ABSENT = 0,
+    CACHEDIR_COMPLETE, /* structure, names and sizes are as the manifest says */
+    CACHEDIR_BROKEN,   /* a builder that uses it fails, or does not see it: `problem` says why */
+};
+
+struct cachedir_blob_info {
+    struct digest digest;
+    int64_t size; /* as the manifest says */
+    bool present; /* a regular file of that size stands under its name */
+    bool shared;  /* other names than this entry's and the pool's hold the same inode */
+};
+
+struct cachedir_entry {
+    struct digest digest; /* the manifest's, which is the builder's key */
+    enum cachedir_state state;
+    char *problem;                    /* owned; NULL unless broken; safe to print */
+    struct timespec renewed;          /* when its life began */
+    char *media_type;                 /* owned; of the manifest; NULL when unknown */
+    struct platform platform;         /* from the config; all NULL when unknown */
+    struct cachedir_blob_info *blobs; /* manifest first, config, layers: each digest once */
+    size_t blob_count;
+    int64_t size;        /* sum of the blobs that are present, bytes */
+    int64_t shared_size; /* the part of it that other entries hold, too */
+};
+
+/* What stands under one digest. Names and sizes are checked, bytes are not (but the manifest and
+ * index.json are read, and the manifest hashed). ABSENT is success. */
+int cachedir_look(struct cachedir *cd, const struct digest *digest, struct cachedir_entry *ret,
+                  struct error *err);
+/* All of them, by digest. Entries of kaniko's own warmers are entries; other names are skipped. */
+int cachedir_list(struct cachedir *cd, struct cachedir_entry **ret, size_t *ret_count,
+                  struct error *err);
+void cachedir_entry_release(struct cachedir_entry *e);
+void cachedir_entries_free(struct cachedir_entry *list, size_t count);
+#define cleanup_cachedir_entry __attribute__((cleanup(cachedir_entry_release)))
+
+/* Begin an entry's life anew, and look that it still stands. ERROR_NOT_FOUND when it vanished. */
+int cachedir_renew(struct cachedir *cd, const struct digest *digest, struct error *err);
+
+/* Take the blobs of an entry that kaniko's own warmer made into the pool: each is hashed, synced,
+ * and linked if the file is ours and nobody else may write it, else copied. Blobs that the pool
+ * has already cost one stat each. ERROR_DIGEST when one is bad: then the entry is. */
+int cachedir_adopt(struct cachedir *cd, const struct digest *digest, struct error *err);
+
+/* ---- names: the references that led to the entries ------------------------------------------- */
+
+struct cachedir_name {
+    char *reference;        /* full name, as reference.h makes it */
+    char *platform;         /* as asked for: "linux/amd64" */
+    struct digest manifest; /* the entry */
+    struct digest source;   /* what the reference itself resolved to: an index, or `manifest` */
+    time_t checked;         /* when the registry last said so */
+};
+
+/* All that index.json says (entries it does not name are not in here), by reference, platform. */
+int cachedir_names(struct cachedir *cd, struct cachedir_name **ret, size_t *ret_count,
+                   struct error *err);
+/* One of them; returns 1 when found, 0 when not. Sees what name_set() of this process said. */
+int cachedir_name_find(struct cachedir *cd, const char *reference, const char *platform,
+                       struct cachedir_name *ret, struct error *err);
+/* Remember; written by the next cachedir_flush(), or now if the last one is 10 s ago. */
+int cachedir_name_set(struct cachedir *cd, const struct cachedir_name *name, struct error *err);
+/* Write index.json: read, merge, rename under a lock; names whose entry is gone go. */
+int cachedir_flush(struct cachedir *cd, struct error *err);
+void cachedir_name_release(struct cachedir_name *n);
+void cachedir_names_free(struct cachedir_name *list, size_t count);
+#define cleanup_cachedir_name __attribute__((cleanup(cachedir_name_release)))
+
+/* ---- filling -------------------------------------------------------------------------------- */
+
+struct cachedir_stage; /* an entry in the making, invisible until published */
+struct cachedir_blob;  /* one blob in the making */
+struct cachedir_lock;
+
+/* Take the lock that kaniko's own warmer takes for an entry. ERROR_LOCKED: somebody else has it,
+ * come back later. Where locks are refused it is granted, with a warning. Never blocks. */
+int cachedir_lock_entry(struct cachedir *cd, const struct digest *digest,
+                        struct cachedir_lock **ret, struct error *err);
+void cachedir_unlock(struct cachedir_lock *lock); /* takes NULL */
+
+/*
+ * Begin an entry. The bytes are hashed against `digest` (ERROR_DIGEST). `distrust`: what is on the
+ * disk already is hashed before it is taken.
+ */
+int cachedir_stage_new(struct cachedir *cd, const struct digest *digest, const char *media_type,
+                       const void *manifest, size_t len, bool distrust, struct cachedir_stage **ret,
+                       struct error *err);
+/*
+ * Take a blob that the directory has: link, clone or copy it into the stage. 1: it is in. 0: it is
+ * not here (or not good) and must be fetched. Any thread.
+ */
+int cachedir_stage_take(struct cachedir_stage *stage, const struct descriptor *blob,
+                        struct error *err);
+/*
+ * Make the entry visible, or mend the one that stands there, and begin its life. All blobs must
+ * have been taken. Losing the race to another writer of the same digest is success.
+ */
+int cachedir_stage_publish(struct cachedir_stage *stage, struct error *err);
+/* Remove what was not published. Takes NULL. */
+void cachedir_stage_free(struct cachedir_stage *stage);
+
+/*
+ * Open a blob for writing; what an earlier run left of it is kept. `insist`: do without the lock
+ * if another holds it (its holder seems dead), with a file of our own; else that is ERROR_LOCKED.
+ */
+int cachedir_blob_open(struct cachedir_stage *stage, const struct descriptor *blob, bool insist,
+                       struct cachedir_blob **ret, struct error *err);
+/* The first gap at or after `from`: [*ret_start, *ret_end). false when nothing is missing there. */
+bool cachedir_blob_gap(struct cachedir_blob *b, int64_t from, int64_t *ret_start, int64_t *ret_end);
+/*
+ * Store `len` bytes at `offset`: written, and hashed on the way by whoever writes at the hashed
+ * frontier. Many threads may write, each its own stretch. ERROR_DIGEST when it would exceed the
+ * descriptor's size.
+ */
+int cachedir_blob_write(struct cachedir_blob *b, int64_t offset, const void *data, size_t len,
+                        struct error *err);
+/*
+ * All is there: hash what is not hashed yet, compare, sync, and put it where stage_take() finds it.
+ * ERROR_DIGEST: wrong bytes, which are dropped; the blob is empty then, to be written anew.
+ */
+int cachedir_blob_commit(struct cachedir_blob *b, struct error *err);
+/* Forget all that was written. */
+int cachedir_blob_reset(struct cachedir_blob *b, struct error *err);
+/* Keeps an uncommitted rest for the next run. Takes NULL. */
+void cachedir_blob_close(struct cachedir_blob *b);
+/* Bytes of this blob's partial file that are on the disk now, whoever writes them; 0 when none.
+ * How one sees whether the holder of a lock is alive. */
+int64_t cachedir_blob_progress(struct cachedir *cd, const struct digest *digest);
+
+/* ---- keeping -------------------------------------------------------------------------------- */
+
+struct cachedir_verify_options {
+    bool quick;       /* structure, names and sizes only */
+    unsigned threads; /* hashing; 0: one a core */
+    /* Only these entries (and not the root); NULL: everything. */
+    const struct digest *only;
+    size_t only_count;
+    const volatile bool *stop; /* seen within a second; NULL: never */
+};
+
+struct cachedir_verify_result {
+    size_t entries, blobs; /* looked at; each inode counts once */
+    int64_t bytes;         /* hashed */
+    size_t problems;
+};
+
+/*
+ * Check what is there; each inode is hashed once, on all cores. Every problem is told, one line
+ * each, from one thread at a time: `where` is an entry's digest, a path below the directory, or
+ * "index.json". Problems are no failure of the function: look at ret->problems.
+ */
+int cachedir_verify(struct cachedir *cd, const struct cachedir_verify_options *options,
+                    void (*problem)(void *userdata, const char *where, const char *what),
+                    void *userdata, struct cachedir_verify_result *ret, struct error *err);

@@ -1,0 +1,70 @@
+/*
+ * Command lines: one table of options feeds the parser, --help, the man page and the completion.
+ *
+ * The spelling is Go's (pflag), since Pod specifications written for kaniko must keep working:
+ * --flag value, --flag=value, -f value, -fvalue, --bool, --bool=true|false, repeatable flags. Long
+ * names are not abbreviated; "-image" is refused with a hint at "--image". Built on getopt_long(3).
+ *
+ *     static const struct option_spec specs[] = {
+ *         {"image", 'i', OPTION_LIST, offsetof(struct settings, images), "REF", "Images",
+ *          "warm this image; repeatable"},
+ *         ...
+ *         {0},
+ *     };
+ */
+#pragma once
+
+#include "cachedir/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum option_type {
+    OPTION_BOOL = 1, /* bool */
+    OPTION_STRING,   /* const char *: points into argv */
+    OPTION_LIST,     /* char **: NULL-terminated, grows; the strings point into argv */
+    OPTION_DURATION, /* int64_t nanoseconds, as Go parses them */
+    OPTION_SIZE,     /* int64_t bytes */
+    OPTION_UNSIGNED, /* unsigned */
+    OPTION_CHOICE,   /* int: index into `choices` */
+};
+
+struct option_spec {
+    const char *name; /* without the dashes; NULL ends the table */
+    char letter;      /* 0: none */
+    enum option_type type;
+    size_t offset;              /* of the member in the settings structure */
+    const char *argument;       /* "FILE", for the help; NULL for booleans */
+    const char *group;          /* heading in --help; NULL: a synonym that works but is not shown */
+    const char *help;           /* one sentence, without a full stop; may hold "%s": see `shown` */
+    const char *shown;          /* the default, as the help shows it; NULL: none */
+    const char *const *choices; /* NULL-terminated, for OPTION_CHOICE */
+    unsigned low, high;         /* bounds for OPTION_UNSIGNED; high 0: none */
+};
+
+struct command_spec {
+    const char *name;    /* "cachedir verify" */
+    const char *usage;   /* "[options] [REF|DIGEST]..." */
+    const char *summary; /* a line or a paragraph */
+    const struct option_spec *options;
+    const char *epilog; /* exit codes, examples; printed as it stands; may be NULL */
+};
+
+/*
+ * Parse argv[1..]; members keep their value where the option is not given. Operands are left at
+ * argv[*ret_operand..argc-1] (options may stand between them). ERROR_USAGE quotes the culprit.
+ */
+int options_parse(const struct command_spec *command, int argc, char **argv, void *settings,
+                  int *ret_operand, struct error *err);
+void options_release(const struct command_spec *command, void *settings); /* the lists */
+
+/* --help: at most 80 columns. */
+void options_help(const struct command_spec *command, FILE *out);
+/* The OPTIONS section of the man page, roff(7). */
+void options_man(const struct command_spec *command, FILE *out);
+/* A completion script for "bash", "zsh" or "fish"; `subcommands` is NULL-terminated or NULL.
+ * ERROR_USAGE for another shell. */
+int options_completion(const char *program, const struct command_spec *const *commands,
+                       size_t count, const char *shell, FILE *out, struct error *err);
