@@ -110,22 +110,24 @@ enum cachedir_state {
 
 struct cachedir_blob_info {
     struct digest digest;
-    int64_t size; /* as the manifest says */
-    bool present; /* a regular file of that size stands under its name */
-    bool shared;  /* other names than this entry's and the pool's hold the same inode */
+    int64_t size;  /* as the manifest says */
+    bool present;  /* a regular file of that size, readable by us, stands under its name */
+    ino_t inode;   /* of that file, */
+    nlink_t links; /* and how many names it has (one of them in the pool) */
 };
 
 struct cachedir_entry {
     struct digest digest; /* the manifest's, which is the builder's key */
     enum cachedir_state state;
-    char *problem;                    /* owned; NULL unless broken; safe to print */
-    struct timespec renewed;          /* when its life began */
-    char *media_type;                 /* owned; of the manifest; NULL when unknown */
-    struct platform platform;         /* from the config; all NULL when unknown */
+    char *problem;            /* owned; NULL unless broken; safe to print */
+    struct timespec renewed;  /* when its life began */
+    char *media_type;         /* owned; of the manifest; NULL when unknown */
+    char *reference;          /* owned; the name it was made under; NULL: unknown; foreign */
+    struct platform platform; /* from the config; all NULL when unknown */
     struct cachedir_blob_info *blobs; /* manifest first, config, layers: each digest once */
     size_t blob_count;
     int64_t size;        /* sum of the blobs that are present, bytes */
-    int64_t shared_size; /* the part of it that other entries hold, too */
+    int64_t shared_size; /* the part of it that other entries hold, too; cachedir_list() only */
 };
 
 /* What stands under one digest. Names and sizes are checked, bytes are not (but the manifest and
@@ -138,6 +140,14 @@ int cachedir_list(struct cachedir *cd, struct cachedir_entry **ret, size_t *ret_
 void cachedir_entry_release(struct cachedir_entry *e);
 void cachedir_entries_free(struct cachedir_entry *list, size_t count);
 #define cleanup_cachedir_entry __attribute__((cleanup(cachedir_entry_release)))
+
+/* The bytes of a manifest that the directory holds, in the pool or in its entry, hashed; owned.
+ * Returns 1 when found, 0 when not (or damaged). */
+int cachedir_manifest(struct cachedir *cd, const struct digest *digest, char **ret, size_t *ret_len,
+                      struct error *err);
+
+/* Would cachedir_stage_take() find this blob? By name and size, without a promise. */
+bool cachedir_has_blob(struct cachedir *cd, const struct descriptor *blob);
 
 /* Begin an entry's life anew, and look that it still stands. ERROR_NOT_FOUND when it vanished. */
 int cachedir_renew(struct cachedir *cd, const struct digest *digest, struct error *err);
@@ -160,7 +170,7 @@ struct cachedir_name {
 /* All that index.json says (entries it does not name are not in here), by reference, platform. */
 int cachedir_names(struct cachedir *cd, struct cachedir_name **ret, size_t *ret_count,
                    struct error *err);
-/* One of them; returns 1 when found, 0 when not. Sees what name_set() of this process said. */
+/* One of them, as index.json was when this was first asked; returns 1 when found, 0 when not. */
 int cachedir_name_find(struct cachedir *cd, const char *reference, const char *platform,
                        struct cachedir_name *ret, struct error *err);
 /* Remember; written by the next cachedir_flush(), or now if the last one is 10 s ago. */
@@ -184,12 +194,13 @@ int cachedir_lock_entry(struct cachedir *cd, const struct digest *digest,
 void cachedir_unlock(struct cachedir_lock *lock); /* takes NULL */
 
 /*
- * Begin an entry. The bytes are hashed against `digest` (ERROR_DIGEST). `distrust`: what is on the
- * disk already is hashed before it is taken.
+ * Begin an entry. The bytes are hashed against `digest` (ERROR_DIGEST). `reference`, if not NULL,
+ * is written into the entry, so that it is known later which name it had. `distrust`: what is on
+ * the disk already is hashed before it is taken.
  */
 int cachedir_stage_new(struct cachedir *cd, const struct digest *digest, const char *media_type,
-                       const void *manifest, size_t len, bool distrust, struct cachedir_stage **ret,
-                       struct error *err);
+                       const void *manifest, size_t len, const char *reference, bool distrust,
+                       struct cachedir_stage **ret, struct error *err);
 /*
  * Take a blob that the directory has: link, clone or copy it into the stage. 1: it is in. 0: it is
  * not here (or not good) and must be fetched. Any thread.
@@ -228,9 +239,9 @@ int cachedir_blob_commit(struct cachedir_blob *b, struct error *err);
 int cachedir_blob_reset(struct cachedir_blob *b, struct error *err);
 /* Keeps an uncommitted rest for the next run. Takes NULL. */
 void cachedir_blob_close(struct cachedir_blob *b);
-/* Bytes of this blob's partial file that are on the disk now, whoever writes them; 0 when none.
- * How one sees whether the holder of a lock is alive. */
-int64_t cachedir_blob_progress(struct cachedir *cd, const struct digest *digest);
+/* A number that changes while somebody writes this blob's partial file, or (NULL) any; 0 when there
+ * is none. How one sees whether the holder of a lock is alive. */
+int64_t cachedir_progress(struct cachedir *cd, const struct digest *digest);
 
 /* ---- keeping -------------------------------------------------------------------------------- */
 
@@ -257,3 +268,76 @@ struct cachedir_verify_result {
 int cachedir_verify(struct cachedir *cd, const struct cachedir_verify_options *options,
                     void (*problem)(void *userdata, const char *where, const char *what),
                     void *userdata, struct cachedir_verify_result *ret, struct error *err);
+
+struct cachedir_limits {
+    int64_t max_size;        /* bytes of all that is known here, each inode once; 0: no limit */
+    int64_t min_free;        /* bytes that must stay free for us on the file system; 0: no limit */
+    double min_free_percent; /* the same, of its size */
+};
+
+struct cachedir_prune_options {
+    int64_t ttl_ns;   /* the executors' --cache-ttl */
+    int64_t grace_ns; /* longer than the longest build: what expired stays for so long */
+    struct cachedir_limits limits;
+    char **keep;     /* globs of references, NULL-terminated; NULL: none. These entries stay. */
+    bool superseded; /* entries whose reference leads elsewhere now go, too */
+    bool dry_run;    /* tell what would be done, and do nothing */
+    const volatile bool *stop;
+};
+
+enum cachedir_prune_reason {
+    CACHEDIR_PRUNE_LEFTOVER,   /* stage, trash or temporary file of a run that was killed */
+    CACHEDIR_PRUNE_PARTIAL,    /* a partial file older than the ttl, or in the way of the limits */
+    CACHEDIR_PRUNE_EXPIRED,    /* an entry past ttl + grace */
+    CACHEDIR_PRUNE_SUPERSEDED, /* an entry that its reference has left */
+    CACHEDIR_PRUNE_EVICTED,    /* an entry that the limits cost, however young: a build may fail */
+    CACHEDIR_PRUNE_UNUSED,     /* a blob that no entry and no stage names */
+    CACHEDIR_PRUNE_REASONS
+};
+
+struct cachedir_removal {
+    enum cachedir_prune_reason reason;
+    const char *path;      /* below the directory; safe to print */
+    const char *reference; /* NULL when it has none, or is no entry; safe to print */
+    int64_t age_s;         /* since it was renewed or written */
+    int64_t freed;         /* bytes that no other name holds */
+};
+
+struct cachedir_prune_result {
+    size_t removed[CACHEDIR_PRUNE_REASONS];
+    int64_t freed[CACHEDIR_PRUNE_REASONS];
+    int64_t size_before, size_after; /* of all that is known here */
+    int64_t free_after;              /* bytes on the file system (in a dry run: expected) */
+    bool limits_met;
+};
+
+const char *cachedir_prune_reason_name(enum cachedir_prune_reason reason); /* "expired", ... */
+
+/*
+ * Remove what is over: in the order of enum cachedir_prune_reason, the limits after all that age
+ * alone takes, and under them unused blobs and partial files before entries, oldest renewal first.
+ * An entry is renamed away before it is deleted, and put back when it was renewed meanwhile.
+ * What is unknown here is never touched. A dry run tells exactly what a real one does.
+ * ERROR_LOCKED: another prune is at work. Limits that cannot be met are no failure:
+ * ret->limits_met.
+ */
+int cachedir_prune(struct cachedir *cd, const struct cachedir_prune_options *options,
+                   void (*removed)(void *userdata, const struct cachedir_removal *removal),
+                   void *userdata, struct cachedir_prune_result *ret, struct error *err);
+
+/* Remove one entry, and the blobs that only it named. ERROR_NOT_FOUND when there is none. */
+int cachedir_remove(struct cachedir *cd, const struct digest *digest, int64_t *ret_freed,
+                    struct error *err);
+
+struct cachedir_usage {
+    size_t entries, blobs, partials, leftovers;
+    int64_t entry_bytes;              /* what the entries hold, each inode once */
+    int64_t unused_bytes;             /* blobs that no entry names */
+    int64_t partial_bytes;            /* unfinished transfers */
+    int64_t leftover_bytes;           /* stages, trash, temporary files of kaniko's warmers */
+    int64_t total_bytes;              /* all of it, each inode once: what --max-size limits */
+    int64_t volume_bytes, free_bytes; /* of the file system; free for us */
+};
+
+/* How much is here. */
+int cachedir_usage(struct cachedir *cd, struct cachedir_usage *ret, struct error *err);

@@ -1,0 +1,62 @@
+/*
+ * The cachedir program: one command a file, cmd-NAME.c, each with its table of options.
+ * main.c finds the command, opens nothing and prints nothing but errors.
+ */
+#pragma once
+
+#include "cachedir.h"
+#include "cli/log.h"
+#include "cli/options.h"
+
+#define CACHE_DIR_DEFAULT "/cache"
+#define CACHE_TTL_DEFAULT_NS (INT64_C(336) * 3600 * INT64_C(1000000000))
+
+struct common { /* the first member of every command's settings */
+    const char *cache_dir;
+    int verbosity;
+    int log_format;
+    bool timestamp;
+    bool help;
+};
+
+/* The options that every command has, for its table. */
+extern const char *const verbosity_choices[];
+extern const char *const log_format_choices[];
+#define COMMON_OPTIONS                                                                             \
+    {"cache-dir", 'c',      OPTION_STRING,         offsetof(struct common, cache_dir),             \
+     "DIR",       "Common", "the cache directory", CACHE_DIR_DEFAULT},                             \
+        {"verbosity",                                                                              \
+         'v',                                                                                      \
+         OPTION_CHOICE,                                                                            \
+         offsetof(struct common, verbosity),                                                       \
+         "LEVEL",                                                                                  \
+         "Common",                                                                                 \
+         "how much is said on stderr",                                                             \
+         "info",                                                                                   \
+         verbosity_choices},                                                                       \
+        {"log-format",      0,        OPTION_CHOICE,    offsetof(struct common, log_format),       \
+         "FORMAT",          "Common", "how it is said", "color on a terminal, else text",          \
+         log_format_choices},                                                                      \
+        {"log-timestamp", 0, OPTION_BOOL, offsetof(struct common, timestamp), NULL, "Common",      \
+         "say when, too"},                                                                         \
+    {                                                                                              \
+        "help", 'h', OPTION_BOOL, offsetof(struct common, help), NULL, "Common", "show this help"  \
+    }
+
+struct command {
+    const struct command_spec *spec;
+    size_t settings_size;
+    void (*defaults)(void *settings); /* may be NULL */
+    /* The exit code; or -1 with *err filled. Operands are NULL-terminated. */
+    int (*run)(void *settings, char **operands, struct error *err);
+};
+
+extern const struct command command_list;
+extern const struct command command_verify;
+
+/* Open for reading or writing, with warnings going to the log. */
+int command_open(const struct common *common, bool write, struct cachedir **ret, struct error *err);
+/* REF|DIGEST: the entries that it means (a reference may have several platforms). ERROR_NOT_FOUND
+ * names it and says where to look. Appends to *list. */
+int command_entries(struct cachedir *cd, const char *operand, struct digest **list, size_t *count,
+                    struct error *err);

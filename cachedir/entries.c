@@ -1,0 +1,166 @@
+/* What can be asked of entries, and done to them, whatever their format. */
+#include "alloc.h"
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+int cachedir_look(struct cachedir *cd, const struct digest *digest, struct cachedir_entry *ret,
+                  struct error *err)
+{
+    return cd->format->look(cd, digest, ret, err);
+}
+
+struct inode_use { /* one blob of one entry in the list */
+    ino_t inode;
+    size_t entry;
+    int64_t size;
+};
+
+static int compare_uses(const void *a, const void *b)
+{
+    const struct inode_use *x = a, *y = b;
+    if (x->inode != y->inode)
+        return x->inode < y->inode ? -1 : 1;
+    return 0;
+}
+
+static void count_shared(struct cachedir_entry *list, size_t count)
+{
+    struct inode_use *uses = NULL;
+    size_t use_count = 0;
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < list[i].blob_count; j++)
+            if (list[i].blobs[j].present)
+                *array_add(uses, use_count) =
+                    (struct inode_use){list[i].blobs[j].inode, i, list[i].blobs[j].size};
+    if (use_count > 0)
+        qsort(uses, use_count, sizeof *uses, compare_uses);
+    for (size_t i = 0; i < use_count; i++) {
+        bool before = i > 0 && uses[i - 1].inode == uses[i].inode;
+        bool after = i + 1 < use_count && uses[i + 1].inode == uses[i].inode;
+        if (before || after)
+            list[uses[i].entry].shared_size += uses[i].size;
+    }
+    free(uses);
+}
+
+int cachedir_list(struct cachedir *cd, struct cachedir_entry **ret, size_t *ret_count,
+                  struct error *err)
+{
+    cleanup_names char **names = NULL;
+    size_t name_count, count = 0;
+    struct cachedir_entry *list = NULL;
+
+    if (fs_names(cd->root, &names, &name_count) < 0)
+        return error_errno(err, errno, "cannot read %s", cd->path);
+    for (size_t i = 0; i < name_count; i++) {
+        struct digest digest;
+        struct cachedir_entry entry;
+        if (!entry_name(names[i], &digest))
+            continue;
+        if (cd->format->look(cd, &digest, &entry, err) < 0) {
+            cachedir_entries_free(list, count);
+            return -1;
+        }
+        if (entry.state != CACHEDIR_ABSENT)
+            *array_add(list, count) = entry;
+    }
+    count_shared(list, count);
+    *ret = list;
+    *ret_count = count;
+    return 0;
+}
+
+void cachedir_entries_free(struct cachedir_entry *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        cachedir_entry_release(&list[i]);
+    free(list);
+}
+
+int cachedir_manifest(struct cachedir *cd, const struct digest *digest, char **ret, size_t *ret_len,
+                      struct error *err)
+{
+    const char *algorithm = digest_is_sha256(digest) ? "sha256" : "sha512";
+    cleanup_free char *pool = xasprintf("blobs/%s/%s", algorithm, digest_hex(digest));
+    cleanup_free char *entry = xasprintf("%s/%s", digest->text, pool);
+    const char *const places[] = {pool, entry};
+
+    for (size_t i = 0; i < 2; i++) {
+        cleanup_free char *bytes = NULL;
+        size_t len;
+        if (fs_read(cd->root, places[i], MANIFEST_SIZE_MAX, &bytes, &len) < 0) {
+            if (errno == EIO || errno == ESTALE || errno == EMFILE || errno == ENFILE)
+                return error_errno(err, errno, "cannot read %s", places[i]);
+            continue; /* not there, or not to be read: as good as not there */
+        }
+        if (digest_check(digest, bytes, len, NULL) == 0) {
+            *ret = take_ptr(bytes);
+            *ret_len = len;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+bool cachedir_has_blob(struct cachedir *cd, const struct descriptor *blob)
+{
+    struct digest holder;
+    return pool_has(blobs_directory(&cd->pool, &blob->digest), digest_hex(&blob->digest),
+                    blob->size, NULL) ||
+           pool_holder(cd, &blob->digest, &holder);
+}
+
+int cachedir_renew(struct cachedir *cd, const struct digest *digest, struct error *err)
+{
+    struct stat st;
+
+    /* By path, and with the file system's own clock: that needs only write permission. */
+    if (utimensat(cd->root, digest->text, NULL, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (errno == ENOENT)
+            return error_set(err, ERROR_NOT_FOUND, "%s vanished", digest->text);
+        return store_error(cd, errno, cd->root, digest->text, err, "cannot renew %s", digest->text);
+    }
+    /* A prune may have taken it away between the look and the touch. */
+    cleanup_free char *commit_point = xasprintf("%s/index.json", digest->text);
+    if (fs_stat(cd->root, commit_point, &st) < 0) {
+        if (errno == ENOENT)
+            return error_set(err, ERROR_NOT_FOUND, "%s vanished while it was renewed",
+                             digest->text);
+        return error_errno(err, errno, "%s", commit_point);
+    }
+    return 0;
+}
+
+int cachedir_adopt(struct cachedir *cd, const struct digest *digest, struct error *err)
+{
+    cleanup_free char *bytes = NULL;
+    size_t len;
+    struct cachedir_stage *stage = NULL;
+
+    int found = cachedir_manifest(cd, digest, &bytes, &len, err);
+    if (found <= 0)
+        return found < 0 ? -1
+                         : error_set(err, ERROR_DIGEST, "the manifest of %s is damaged or gone",
+                                     digest->text);
+    if (cachedir_stage_new(cd, digest, NULL, bytes, len, NULL, false, &stage, err) < 0)
+        return -1;
+    const struct manifest *m = &stage->manifest;
+    int taken = cachedir_stage_take(stage, &m->config, err);
+    for (size_t i = 0; i < m->layer_count && taken > 0; i++)
+        taken = cachedir_stage_take(stage, &m->layers[i], err);
+    cachedir_stage_free(stage);
+    if (taken < 0)
+        return -1;
+    if (taken == 0)
+        return error_set(err, ERROR_DIGEST, "a blob of %s is damaged", digest->text);
+    /* kaniko's warmer leaves 0700, which only it can read. Not ours to change: then it stays. */
+    cleanup_close int dir = fs_open_directory(cd->root, digest->text);
+    struct stat st;
+    if (dir >= 0 && fstat(dir, &st) == 0 && st.st_uid == cd->uid &&
+        (st.st_mode & 07777) != cd->directory_mode && fchmod(dir, cd->directory_mode) < 0)
+        return error_errno(err, errno, "%s", digest->text);
+    return 0;
+}

@@ -1,0 +1,307 @@
+/*
+ * Entries of format oci: what stands under a digest, read with suspicion. Making them is stage.c's.
+ */
+#include "alloc.h"
+#include "json.h"
+#include "store.h"
+#include "text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+void entry_broken(struct cachedir_entry *e, const char *format, ...)
+{
+    if (e->state == CACHEDIR_BROKEN)
+        return; /* the first reason is the one that a builder would meet */
+    va_list args;
+    va_start(args, format);
+    e->problem = xvasprintf(format, args);
+    va_end(args);
+    e->state = CACHEDIR_BROKEN;
+}
+
+void entry_add_blob(struct cachedir_entry *e, const struct digest *digest, int64_t size)
+{
+    for (size_t i = 0; i < e->blob_count; i++)
+        if (digest_equal(&e->blobs[i].digest, digest))
+            return;
+    struct cachedir_blob_info *blob = array_add(e->blobs, e->blob_count);
+    blob->digest = *digest;
+    blob->size = size;
+}
+
+bool entry_name(const char *name, struct digest *ret)
+{
+    return strncmp(name, "sha256:", 7) == 0 && digest_parse(name, ret, NULL) == 0;
+}
+
+void cachedir_entry_release(struct cachedir_entry *e)
+{
+    free(e->problem);
+    free(e->media_type);
+    free(e->reference);
+    platform_release(&e->platform);
+    free(e->blobs);
+    *e = (struct cachedir_entry){0};
+}
+
+/* The one descriptor of an entry's index.json. false: broken, and said why. */
+static bool read_index(struct cachedir_entry *e, int dir, struct digest *ret, int64_t *ret_size)
+{
+    cleanup_free char *text = NULL;
+    size_t len;
+    cleanup_error struct error why = {0};
+
+    if (fs_read(dir, "index.json", ENTRY_INDEX_SIZE_MAX, &text, &len) < 0) {
+        entry_broken(e, errno == ENOENT ? "index.json is missing" : "index.json: %s",
+                     strerror(errno));
+        return false;
+    }
+    cleanup_json json_t *index = json_object_parse(text, len, &why);
+    if (!index) {
+        entry_broken(e, "index.json: %s", why.message);
+        return false;
+    }
+    const json_t *manifests = json_object_get(index, "manifests");
+    if (json_array_size(manifests) != 1) {
+        entry_broken(e, "index.json names %zu manifests, not one", json_array_size(manifests));
+        return false;
+    }
+    const json_t *descriptor = json_array_get(manifests, 0);
+    const char *media_type = json_member_string(descriptor, "mediaType");
+    const char *digest = json_member_string(descriptor, "digest");
+    if (!media_type || !media_type_is_image(media_type)) {
+        cleanup_free char *shown = text_foreign_str(media_type);
+        entry_broken(e, "index.json: mediaType \"%s\" is none that the builder reads", shown);
+        return false;
+    }
+    if (!digest || digest_parse(digest, ret, &why) < 0) {
+        entry_broken(e, "index.json: %s", digest ? why.message : "no digest");
+        return false;
+    }
+    if (!json_member_integer(descriptor, "size", ret_size) || *ret_size < 0) {
+        entry_broken(e, "index.json: no size");
+        return false;
+    }
+    e->media_type = xstrdup(media_type);
+    const char *reference =
+        json_member_string(json_object_get(descriptor, "annotations"), STORE_REF_NAME);
+    e->reference = reference ? xstrdup(reference) : NULL;
+    const json_t *platform = json_object_get(descriptor, "platform");
+    const char *os = json_member_string(platform, "os");
+    const char *architecture = json_member_string(platform, "architecture");
+    const char *variant = json_member_string(platform, "variant");
+    if (os && architecture)
+        e->platform = (struct platform){
+            .os = text_foreign_str(os),
+            .architecture = text_foreign_str(architecture),
+            .variant = variant ? text_foreign_str(variant) : NULL,
+        };
+    return true;
+}
+
+/* Entries of kaniko's own warmers name no platform in index.json: the config does. */
+static void read_platform(struct cachedir_entry *e, struct blobs *blobs,
+                          const struct digest *config)
+{
+    cleanup_free char *bytes = NULL;
+    size_t len;
+    if (e->platform.os || fs_read(blobs_directory(blobs, config), digest_hex(config),
+                                  CONFIG_SIZE_MAX, &bytes, &len) < 0)
+        return;
+    struct platform raw = {0};
+    if (config_platform(bytes, len, &raw, NULL) < 0)
+        return;
+    e->platform = (struct platform){
+        .os = text_foreign_str(raw.os),
+        .architecture = text_foreign_str(raw.architecture),
+        .variant = raw.variant && *raw.variant ? text_foreign_str(raw.variant) : NULL,
+    };
+    platform_release(&raw);
+}
+
+static void look_at_blobs(struct cachedir_entry *e, struct blobs *blobs,
+                          const struct manifest *manifest)
+{
+    entry_add_blob(e, &manifest->config.digest, manifest->config.size);
+    for (size_t i = 0; i < manifest->layer_count; i++)
+        entry_add_blob(e, &manifest->layers[i].digest, manifest->layers[i].size);
+
+    for (size_t i = 0; i < e->blob_count; i++) {
+        struct cachedir_blob_info *blob = &e->blobs[i];
+        int dir = blobs_directory(blobs, &blob->digest);
+        const char *name = digest_hex(&blob->digest);
+        struct stat st;
+        char brief[DIGEST_SHORT_SIZE];
+        digest_short(&blob->digest, brief);
+        if (dir < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            entry_broken(e, "blob %s is missing", brief);
+        } else if (!S_ISREG(st.st_mode)) {
+            entry_broken(e, "blob %s is %s", brief,
+                         S_ISLNK(st.st_mode) ? "a symbolic link, which the builder refuses"
+                                             : "no regular file");
+        } else if (st.st_size != blob->size) {
+            entry_broken(e, "blob %s has %lld bytes instead of %lld", brief, (long long)st.st_size,
+                         (long long)blob->size);
+        } else if (faccessat(dir, name, R_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0) {
+            entry_broken(e, "blob %s cannot be read (owner %u, mode %04o)", brief,
+                         (unsigned)st.st_uid, (unsigned)st.st_mode & 07777U);
+        } else {
+            blob->present = true;
+            blob->inode = st.st_ino;
+            blob->links = st.st_nlink;
+            e->size += st.st_size;
+        }
+    }
+}
+
+static void look_inside(struct cachedir_entry *e, int dir)
+{
+    struct digest digest;
+    int64_t size;
+    if (!read_index(e, dir, &digest, &size))
+        return;
+    if (!digest_equal(&digest, &e->digest)) {
+        entry_broken(e, "index.json names another manifest, %s", digest.text);
+        return;
+    }
+    struct blobs blobs;
+    if (blobs_open(dir, &blobs) < 0) {
+        entry_broken(e, "blobs: %s", strerror(errno));
+        return;
+    }
+    cleanup_free char *bytes = NULL;
+    size_t len;
+    cleanup_error struct error why = {0};
+    cleanup_manifest struct manifest manifest = {0};
+    entry_add_blob(e, &digest, size);
+    if (fs_read(blobs_directory(&blobs, &digest), digest_hex(&digest), MANIFEST_SIZE_MAX, &bytes,
+                &len) < 0)
+        entry_broken(e, errno == ENOENT ? "the manifest is missing" : "the manifest: %s",
+                     strerror(errno));
+    else if ((int64_t)len != size || digest_check(&digest, bytes, len, &why) < 0)
+        entry_broken(e, "the manifest is damaged");
+    else if (manifest_parse(bytes, len, e->media_type, &manifest, NULL, &why) < 0)
+        entry_broken(e, "the manifest: %s", why.message);
+    else if (manifest.kind != MANIFEST_IMAGE)
+        entry_broken(e, "the manifest is an index");
+    else {
+        look_at_blobs(e, &blobs, &manifest);
+        read_platform(e, &blobs, &manifest.config.digest);
+    }
+    blobs_close(&blobs);
+}
+
+static int oci_look(struct cachedir *cd, const struct digest *digest, struct cachedir_entry *ret,
+                    struct error *err)
+{
+    struct cachedir_entry e = {.digest = *digest};
+    struct stat st;
+
+    if (fstatat(cd->root, digest->text, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (errno != ENOENT)
+            return error_errno(err, errno, "%s", digest->text);
+        *ret = e;
+        return 0;
+    }
+    e.state = CACHEDIR_COMPLETE;
+    e.renewed = st.st_mtim;
+    cleanup_close int dir = fs_open_directory(cd->root, digest->text);
+    if (dir >= 0)
+        look_inside(&e, dir);
+    else if (errno == ENOTDIR)
+        entry_broken(&e, "is a file (a docker-archive?) where format oci has a directory");
+    else if (errno == ENOENT)
+        e.state = CACHEDIR_ABSENT;
+    else
+        entry_broken(&e, "cannot be opened: %s (owner %u, mode %04o)", strerror(errno),
+                     (unsigned)st.st_uid, (unsigned)st.st_mode & 07777U);
+    *ret = e;
+    return 0;
+}
+
+/* Names below `dir` that are none of `known`. */
+static int report_strays(int dir, const char *where, bool (*known)(const char *, const void *),
+                         const void *context,
+                         void (*problem)(void *userdata, const char *where, const char *what),
+                         void *userdata, struct error *err)
+{
+    cleanup_names char **names = NULL;
+    size_t count;
+    if (fs_names(dir, &names, &count) < 0)
+        return error_errno(err, errno, "%s", where);
+    for (size_t i = 0; i < count; i++) {
+        if (known(names[i], context))
+            continue;
+        cleanup_free char *shown = text_foreign_str(names[i]);
+        cleanup_free char *what = xasprintf("stray file \"%s\"", shown);
+        problem(userdata, where, what);
+    }
+    return 0;
+}
+
+static bool known_at_top(const char *name, const void *context)
+{
+    (void)context;
+    return strcmp(name, "oci-layout") == 0 || strcmp(name, "index.json") == 0 ||
+           strcmp(name, "blobs") == 0;
+}
+
+struct known_blobs {
+    const struct cachedir_entry *entry;
+    const char *algorithm;
+};
+
+static bool known_blob(const char *name, const void *context)
+{
+    const struct known_blobs *known = context;
+    for (size_t i = 0; i < known->entry->blob_count; i++) {
+        const struct digest *digest = &known->entry->blobs[i].digest;
+        if (strncmp(digest->text, known->algorithm, 6) == 0 &&
+            strcmp(digest_hex(digest), name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int oci_verify(struct cachedir *cd, const struct cachedir_entry *e,
+                      void (*problem)(void *userdata, const char *where, const char *what),
+                      void *userdata, struct error *err)
+{
+    const char *where = e->digest.text;
+    if (e->state == CACHEDIR_BROKEN) {
+        problem(userdata, where, e->problem);
+        return 0; /* strays of a broken entry go with it */
+    }
+    cleanup_close int dir = fs_open_directory(cd->root, where);
+    if (dir < 0)
+        return errno == ENOENT ? 0 : error_errno(err, errno, "%s", where);
+    struct stat st;
+    if (fstatat(dir, "oci-layout", &st, AT_SYMLINK_NOFOLLOW) < 0)
+        problem(userdata, where, "oci-layout is missing");
+    if (report_strays(dir, where, known_at_top, NULL, problem, userdata, err) < 0)
+        return -1;
+    struct blobs blobs;
+    if (blobs_open(dir, &blobs) < 0)
+        return error_errno(err, errno, "%s/blobs", where);
+    int r = 0;
+    if (blobs.sha256 >= 0)
+        r = report_strays(blobs.sha256, where, known_blob, &(struct known_blobs){e, "sha256"},
+                          problem, userdata, err);
+    if (r == 0 && blobs.sha512 >= 0)
+        r = report_strays(blobs.sha512, where, known_blob, &(struct known_blobs){e, "sha512"},
+                          problem, userdata, err);
+    blobs_close(&blobs);
+    return r;
+}
+
+const struct entry_format entry_oci = {
+    .name = "oci",
+    .look = oci_look,
+    .stage_begin = oci_stage_begin,
+    .stage_take = oci_stage_take,
+    .stage_publish = oci_stage_publish,
+    .blob_publish = pool_put,
+    .verify = oci_verify,
+};

@@ -1,0 +1,374 @@
+#include "inventory.h"
+
+#include "alloc.h"
+#include "reference.h"
+#include "text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <string.h>
+
+/* ---- gathering ---- */
+
+static struct thing *add_thing(struct inventory *inv, enum thing_kind kind, const char *above,
+                               const char *name)
+{
+    struct thing *thing = array_add(inv->things, inv->thing_count);
+    cleanup_free char *shown = text_foreign_str(name);
+    thing->kind = kind;
+    thing->name = xstrdup(name);
+    thing->path = xasprintf("%s%s", above, shown);
+    return thing;
+}
+
+static void add_inode(struct inventory *inv, struct thing *thing, const struct stat *st)
+{
+    *array_add(thing->inodes, thing->inode_count) = st->st_ino;
+    *array_add(inv->inodes, inv->inode_count) =
+        (struct inventory_inode){st->st_ino, st->st_size, 1};
+}
+
+static void add_file(struct inventory *inv, struct thing *thing, int dir, const char *name)
+{
+    struct stat st;
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+        add_inode(inv, thing, &st);
+}
+
+static void note_time(struct thing *thing, const struct stat *st)
+{
+    if (st->st_mtim.tv_sec > thing->mtime ||
+        (st->st_mtim.tv_sec == thing->mtime && st->st_mtim.tv_nsec > thing->mtime_ns)) {
+        thing->mtime = st->st_mtim.tv_sec;
+        thing->mtime_ns = st->st_mtim.tv_nsec;
+    }
+}
+
+#define TREE_DEPTH_MAX 8
+
+/* A tree of no known shape: all its files, and the latest time of anything in it. */
+static void add_tree(struct inventory *inv, struct thing *thing, int dir, const char *name,
+                     int depth)
+{
+    struct stat st;
+    cleanup_names char **names = NULL;
+    size_t count;
+
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return; /* it went meanwhile */
+    note_time(thing, &st);
+    if (S_ISREG(st.st_mode))
+        add_inode(inv, thing, &st);
+    if (!S_ISDIR(st.st_mode) || depth > TREE_DEPTH_MAX)
+        return;
+    cleanup_close int fd = fs_open_directory(dir, name);
+    if (fd < 0 || fs_names(fd, &names, &count) < 0)
+        return; /* what we may not read we cannot count, and will fail to remove, with a word */
+    for (size_t i = 0; i < count; i++) {
+        add_tree(inv, thing, fd, names[i], depth + 1);
+        cleanup_free char *text = xasprintf("sha256:%s", names[i]);
+        struct digest digest;
+        if (digest_parse(text, &digest, NULL) == 0)
+            *array_add(thing->named, thing->named_count) = digest;
+    }
+}
+
+static void gather_entry(struct inventory *inv, const struct cachedir_entry *e)
+{
+    struct thing *thing = add_thing(inv, THING_ENTRY, "", e->digest.text);
+    struct cachedir *cd = inv->cd;
+    thing->digest = e->digest;
+    thing->mtime = e->renewed.tv_sec;
+    thing->mtime_ns = e->renewed.tv_nsec;
+    thing->reference = e->reference ? xstrdup(e->reference) : NULL;
+    for (size_t i = 0; i < e->blob_count; i++) {
+        *array_add(thing->named, thing->named_count) = e->blobs[i].digest;
+        if (e->blobs[i].present)
+            add_inode(inv, thing,
+                      &(struct stat){.st_ino = e->blobs[i].inode, .st_size = e->blobs[i].size});
+    }
+    cleanup_close int dir = fs_open_directory(cd->root, e->digest.text);
+    if (dir < 0) {
+        add_file(inv, thing, cd->root, e->digest.text); /* a file where a directory should be */
+        return;
+    }
+    add_file(inv, thing, dir, "index.json");
+    add_file(inv, thing, dir, "oci-layout");
+}
+
+static int gather_entries(struct inventory *inv, struct error *err)
+{
+    struct cachedir_entry *list;
+    size_t count;
+    if (cachedir_list(inv->cd, &list, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        gather_entry(inv, &list[i]);
+    cachedir_entries_free(list, count);
+    return 0;
+}
+
+static int gather_pool(struct inventory *inv, int dir, const char *algorithm, struct error *err)
+{
+    cleanup_names char **names = NULL;
+    cleanup_free char *above = xasprintf("blobs/%s/", algorithm);
+    size_t count;
+    if (dir < 0)
+        return 0;
+    if (fs_names(dir, &names, &count) < 0)
+        return error_errno(err, errno, "cannot read blobs/%s", algorithm);
+    for (size_t i = 0; i < count; i++) {
+        cleanup_free char *text = xasprintf("%s:%s", algorithm, names[i]);
+        struct digest digest;
+        struct stat st;
+        if (digest_parse(text, &digest, NULL) < 0 ||
+            fstatat(dir, names[i], &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+            continue; /* unknown: never touched */
+        struct thing *thing = add_thing(inv, THING_BLOB, above, names[i]);
+        thing->digest = digest;
+        note_time(thing, &st);
+        add_inode(inv, thing, &st);
+    }
+    return 0;
+}
+
+/* "<hex>", "<hex>.<random>", and beside each "....ranges". */
+static int gather_partials(struct inventory *inv, struct error *err)
+{
+    int dir = inv->cd->partial;
+    cleanup_names char **names = NULL;
+    size_t count;
+    if (dir < 0)
+        return 0;
+    if (fs_names(dir, &names, &count) < 0)
+        return error_errno(err, errno, "cannot read " STORE_OWN "/partial");
+    for (size_t i = 0; i < count; i++) {
+        struct stat st;
+        cleanup_free char *list = xasprintf("%s.ranges", names[i]);
+        cleanup_free char *text = xasprintf("sha256:%.64s", names[i]);
+        const char *suffix = strrchr(names[i], '.');
+        if (fstatat(dir, names[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        if (suffix && strcmp(suffix, ".ranges") == 0) {
+            cleanup_free char *of = xstrndup(names[i], (size_t)(suffix - names[i]));
+            if (faccessat(dir, of, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+                continue; /* it goes with its file */
+        }
+        struct thing *thing = add_thing(inv, THING_PARTIAL, STORE_OWN "/partial/", names[i]);
+        (void)digest_parse(text, &thing->digest, NULL); /* unset: nobody can have its lock */
+        note_time(thing, &st);
+        if (S_ISREG(st.st_mode))
+            add_inode(inv, thing, &st);
+        add_file(inv, thing, dir, list);
+    }
+    return 0;
+}
+
+static int gather_trees(struct inventory *inv, int dir, enum thing_kind kind, const char *above,
+                        bool (*is)(const char *name), struct error *err)
+{
+    cleanup_names char **names = NULL;
+    size_t count;
+    if (dir < 0)
+        return 0;
+    if (fs_names(dir, &names, &count) < 0)
+        return error_errno(err, errno, "cannot read %s", *above ? above : inv->cd->path);
+    for (size_t i = 0; i < count; i++)
+        if (!is || is(names[i]))
+            add_tree(inv, add_thing(inv, kind, above, names[i]), dir, names[i], 0);
+    return 0;
+}
+
+/* The fork's temporary directories have a name of digits only; the archived kaniko's are files. */
+static bool is_kanikos(const char *name)
+{
+    return name[strspn(name, "0123456789")] == '\0' || strncmp(name, "warmingImage.", 13) == 0 ||
+           strncmp(name, "warmingManifest.", 16) == 0;
+}
+
+static bool is_our_trash(const char *name)
+{
+    return strncmp(name, STORE_OWN "-trash-", strlen(STORE_OWN "-trash-")) == 0;
+}
+
+/* ---- relating ---- */
+
+static bool is_kept(const char *reference, char *const *keep)
+{
+    cleanup_reference struct reference ref = {0};
+    if (!reference || !keep || reference_parse(reference, &ref, NULL) < 0)
+        return false;
+    for (; *keep; keep++)
+        if (fnmatch(*keep, ref.name, 0) == 0 || fnmatch(*keep, ref.familiar, 0) == 0)
+            return true;
+    return false;
+}
+
+static int compare_entry(const void *key, const void *thing)
+{
+    return strcmp(((const struct digest *)key)->text, ((const struct thing *)thing)->digest.text);
+}
+
+/* Entries come first among the things, and sorted, for cachedir_list() is. */
+static struct thing *find_entry(const struct inventory *inv, size_t entries,
+                                const struct digest *digest)
+{
+    return entries ? bsearch(digest, inv->things, entries, sizeof *inv->things, compare_entry)
+                   : NULL;
+}
+
+static int relate_names(struct inventory *inv, size_t entries, char *const *keep, struct error *err)
+{
+    struct cachedir_name *names;
+    size_t count;
+    if (cachedir_names(inv->cd, &names, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        struct thing *entry = find_entry(inv, entries, &names[i].manifest);
+        if (!entry)
+            continue;
+        if (!entry->is_named) {
+            free(entry->reference);
+            entry->reference = xstrdup(names[i].reference);
+        }
+        entry->is_named = true;
+        entry->kept |= is_kept(names[i].reference, keep);
+    }
+    for (size_t i = 0; i < entries; i++) {
+        struct thing *entry = &inv->things[i];
+        if (entry->is_named || !entry->reference)
+            continue;
+        entry->kept = is_kept(entry->reference, keep);
+        for (size_t j = 0; j < count && !entry->is_superseded; j++)
+            entry->is_superseded = strcmp(names[j].reference, entry->reference) == 0;
+    }
+    cachedir_names_free(names, count);
+    return 0;
+}
+
+static int compare_inodes(const void *a, const void *b)
+{
+    const struct inventory_inode *x = a, *y = b;
+    return (x->inode > y->inode) - (x->inode < y->inode);
+}
+
+static void unite_inodes(struct inventory *inv)
+{
+    size_t kept = 0;
+    if (inv->inode_count > 0)
+        qsort(inv->inodes, inv->inode_count, sizeof *inv->inodes, compare_inodes);
+    for (size_t i = 0; i < inv->inode_count; i++) {
+        if (kept > 0 && inv->inodes[kept - 1].inode == inv->inodes[i].inode) {
+            inv->inodes[kept - 1].names++;
+        } else {
+            inv->inodes[kept++] = inv->inodes[i];
+            inv->size += inv->inodes[i].size;
+        }
+    }
+    inv->inode_count = kept;
+}
+
+static int compare_blobs(const void *a, const void *b)
+{
+    return strcmp((*(struct thing *const *)a)->digest.text,
+                  (*(struct thing *const *)b)->digest.text);
+}
+
+struct thing *inventory_blob(const struct inventory *inv, const struct digest *digest)
+{
+    struct thing key = {.digest = *digest}, *place = &key;
+    struct thing **found = inv->blob_count ? bsearch(&place, inv->blobs, inv->blob_count,
+                                                     sizeof(struct thing *), compare_blobs)
+                                           : NULL;
+    return found ? *found : NULL;
+}
+
+static void count_users(struct inventory *inv)
+{
+    for (size_t i = 0; i < inv->thing_count; i++)
+        if (inv->things[i].kind == THING_BLOB)
+            *array_add(inv->blobs, inv->blob_count) = &inv->things[i];
+    if (inv->blob_count > 0)
+        qsort(inv->blobs, inv->blob_count, sizeof(struct thing *), compare_blobs);
+    for (size_t i = 0; i < inv->thing_count; i++)
+        for (size_t j = 0; j < inv->things[i].named_count; j++) {
+            struct thing *blob = inventory_blob(inv, &inv->things[i].named[j]);
+            if (blob)
+                blob->users++;
+        }
+}
+
+int inventory_take(struct cachedir *cd, char *const *keep, struct inventory *ret, struct error *err)
+{
+    *ret = (struct inventory){.cd = cd};
+    /* Entries stand first in the list, where find_entry() looks. */
+    if (gather_entries(ret, err) < 0)
+        return -1;
+    const size_t entries = ret->thing_count;
+    if (relate_names(ret, entries, keep, err) < 0 ||
+        gather_pool(ret, cd->pool.sha256, "sha256", err) < 0 ||
+        gather_pool(ret, cd->pool.sha512, "sha512", err) < 0 || gather_partials(ret, err) < 0 ||
+        gather_trees(ret, cd->stage, THING_STAGE, STORE_OWN "/stage/", NULL, err) < 0 ||
+        gather_trees(ret, cd->trash, THING_TRASH, STORE_OWN "/trash/", NULL, err) < 0 ||
+        gather_trees(ret, cd->root, THING_TRASH, "", is_our_trash, err) < 0 ||
+        gather_trees(ret, cd->root, THING_KANIKO, "", is_kanikos, err) < 0)
+        return -1;
+    unite_inodes(ret);
+    count_users(ret);
+    return 0;
+}
+
+void inventory_release(struct inventory *inv)
+{
+    for (size_t i = 0; i < inv->thing_count; i++) {
+        free(inv->things[i].name);
+        free(inv->things[i].path);
+        free(inv->things[i].inodes);
+        free(inv->things[i].named);
+        free(inv->things[i].reference);
+    }
+    free(inv->things);
+    free(inv->inodes);
+    free(inv->blobs);
+    *inv = (struct inventory){0};
+}
+
+int inventory_directory(const struct inventory *inv, const struct thing *thing)
+{
+    struct cachedir *cd = inv->cd;
+    switch (thing->kind) {
+    case THING_BLOB:
+        return blobs_directory(&cd->pool, &thing->digest);
+    case THING_PARTIAL:
+        return cd->partial;
+    case THING_STAGE:
+        return cd->stage;
+    case THING_TRASH:
+        return is_our_trash(thing->name) ? cd->root : cd->trash;
+    case THING_ENTRY:
+    case THING_KANIKO:
+        break;
+    }
+    return cd->root;
+}
+
+int64_t inventory_remove(struct inventory *inv, struct thing *thing)
+{
+    int64_t freed = 0;
+    thing->gone = true;
+    for (size_t i = 0; i < thing->inode_count; i++) {
+        struct inventory_inode key = {.inode = thing->inodes[i]};
+        struct inventory_inode *inode =
+            bsearch(&key, inv->inodes, inv->inode_count, sizeof *inv->inodes, compare_inodes);
+        if (--inode->names == 0)
+            freed += inode->size;
+    }
+    for (size_t i = 0; i < thing->named_count; i++) {
+        struct thing *blob = inventory_blob(inv, &thing->named[i]);
+        if (blob)
+            blob->users--;
+    }
+    inv->size -= freed;
+    return freed;
+}

@@ -1,0 +1,25 @@
+/*
+ * Reading JSON that strangers wrote: bounded by the caller's size limit, no duplicate keys (readers
+ * differ in which they take), no NUL inside strings. jansson does the work.
+ */
+#pragma once
+
+#include "error.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A new reference to an object. ERROR_PROTOCOL names line and column. */
+json_t *json_object_parse(const void *bytes, size_t len, struct error *err);
+
+/* A string member; NULL when it is absent or no string. Borrowed. */
+const char *json_member_string(const json_t *object, const char *key);
+/* An integer member; false when it is absent or no integer (1.0 is none). */
+bool json_member_integer(const json_t *object, const char *key, int64_t *ret);
+
+static inline void json_decref_p_(json_t **j)
+{
+    json_decref(*j);
+}
+#define cleanup_json __attribute__((cleanup(json_decref_p_)))

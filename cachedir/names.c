@@ -1,0 +1,422 @@
+/*
+ * index.json at the root: the references that led to the entries, as an OCI image layout says them
+ * (image-spec image-layout.md), so that other tools read the directory, too.
+ *
+ * One descriptor a reference. With one platform here it is the manifest's; with several it is that
+ * of an index of ours, which names just those. What a later run must know stands in annotations of
+ * the reference's descriptor, one set a platform that was asked for:
+ *
+ *     org.opencontainers.image.ref.name        docker.io/library/debian:bookworm
+ *     dev.basewarm.manifest.linux/amd64        sha256:...   the entry
+ *     dev.basewarm.source.linux/amd64          sha256:...   what the tag itself was then
+ *     dev.basewarm.checked.linux/amd64         2026-11-24T23:49:06Z
+ *
+ * Descriptors without these are somebody else's and stay as they are.
+ */
+#include "alloc.h"
+#include "json.h"
+#include "store.h"
+#include "text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#define MANIFEST_KEY "dev.basewarm.manifest."
+#define SOURCE_KEY "dev.basewarm.source."
+#define CHECKED_KEY "dev.basewarm.checked."
+#define FLUSH_EVERY 10 /* seconds */
+#define FLUSH_TRIES 5
+
+void cachedir_name_release(struct cachedir_name *n)
+{
+    free(n->reference);
+    free(n->platform);
+    *n = (struct cachedir_name){0};
+}
+
+void cachedir_names_free(struct cachedir_name *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        cachedir_name_release(&list[i]);
+    free(list);
+}
+
+static void copy_name(struct cachedir_name *to, const struct cachedir_name *from)
+{
+    *to = *from;
+    to->reference = xstrdup(from->reference);
+    to->platform = xstrdup(from->platform);
+}
+
+static int compare_cachedir_names(const void *a, const void *b)
+{
+    const struct cachedir_name *x = a, *y = b;
+    int order = strcmp(x->reference, y->reference);
+    return order ? order : strcmp(x->platform, y->platform);
+}
+
+/* By name, and within one name the later one last. */
+static int compare_places(const void *a, const void *b)
+{
+    const struct cachedir_name *x = *(struct cachedir_name *const *)a,
+                               *y = *(struct cachedir_name *const *)b;
+    int order = compare_cachedir_names(x, y);
+    return order ? order : (x > y) - (x < y);
+}
+
+/* Sort a list, and of several with one name keep the last. Consumes `list`. */
+static struct cachedir_name *sort_names(struct cachedir_name *list, size_t *count)
+{
+    if (*count == 0)
+        return list;
+    struct cachedir_name *sorted = xcalloc(*count, sizeof *sorted);
+    cleanup_free struct cachedir_name **places = xcalloc(*count, sizeof(struct cachedir_name *));
+    size_t kept = 0;
+    for (size_t i = 0; i < *count; i++)
+        places[i] = &list[i];
+    qsort(places, *count, sizeof(struct cachedir_name *), compare_places);
+    for (size_t i = 0; i < *count; i++) {
+        if (i + 1 < *count && compare_cachedir_names(places[i], places[i + 1]) == 0)
+            cachedir_name_release(places[i]);
+        else
+            sorted[kept++] = *places[i];
+    }
+    free(list);
+    *count = kept;
+    return sorted;
+}
+
+/* ---- reading ---- */
+
+static const char *annotation(const json_t *annotations, const char *prefix, const char *platform)
+{
+    cleanup_free char *key = xasprintf("%s%s", prefix, platform);
+    return json_member_string(annotations, key);
+}
+
+/* What one descriptor says of ours; returns how many names were added. */
+static size_t read_descriptor(const json_t *descriptor, struct cachedir_name **list, size_t *count)
+{
+    json_t *annotations = json_object_get(descriptor, "annotations");
+    const char *reference = json_member_string(annotations, STORE_REF_NAME), *key;
+    const size_t before = *count;
+    json_t *value;
+
+    if (!reference)
+        return 0;
+    json_object_foreach(annotations, key, value)
+    {
+        if (strncmp(key, MANIFEST_KEY, strlen(MANIFEST_KEY)) != 0)
+            continue;
+        const char *platform = key + strlen(MANIFEST_KEY);
+        const char *manifest = json_string_value(value);
+        const char *source = annotation(annotations, SOURCE_KEY, platform);
+        const char *checked = annotation(annotations, CHECKED_KEY, platform);
+        struct cachedir_name name = {0};
+        if (!manifest || digest_parse(manifest, &name.manifest, NULL) < 0)
+            continue;
+        if (source)
+            (void)digest_parse(source, &name.source, NULL); /* unset: it is resolved anew */
+        if (checked)
+            (void)time_parse(checked, &name.checked); /* 0: long ago */
+        name.reference = xstrdup(reference);
+        name.platform = xstrdup(platform);
+        *array_add(*list, *count) = name;
+    }
+    return *count - before;
+}
+
+/* The names, and the descriptors that are not ours (`ret_others`, a new array; may be NULL). An
+ * index.json that is missing or unreadable is empty: it is derived, and made anew. */
+static int read_root(struct cachedir *cd, struct cachedir_name **list, size_t *count,
+                     json_t **ret_others, struct error *err)
+{
+    cleanup_free char *text = NULL;
+    size_t len, i;
+    cleanup_error struct error why = {0};
+    json_t *descriptor;
+
+    if (ret_others)
+        *ret_others = json_array();
+    if (fs_read(cd->root, "index.json", INDEX_SIZE_MAX, &text, &len) < 0) {
+        if (errno == ENOENT)
+            return 0;
+        return error_errno(err, errno, "%s/index.json", cd->path);
+    }
+    cleanup_json json_t *root = json_object_parse(text, len, &why);
+    if (!root) {
+        store_warn(cd, "%s/index.json: %s: it is written anew", cd->path, why.message);
+        return 0;
+    }
+    json_array_foreach(json_object_get(root, "manifests"), i,
+                       descriptor) if (read_descriptor(descriptor, list, count) == 0 &&
+                                       ret_others)(void) json_array_append(*ret_others, descriptor);
+    return 0;
+}
+
+/* index.json overlaid with what this process said. Sorted. */
+static int all_names(struct cachedir *cd, struct cachedir_name **list, size_t *count,
+                     json_t **ret_others, struct error *err)
+{
+    if (read_root(cd, list, count, ret_others, err) < 0)
+        return -1;
+    pthread_mutex_lock(&cd->mutex);
+    for (size_t i = 0; i < cd->said_count; i++)
+        copy_name(array_add(*list, *count), &cd->said[i]);
+    pthread_mutex_unlock(&cd->mutex);
+    *list = sort_names(*list, count);
+    return 0;
+}
+
+int cachedir_names(struct cachedir *cd, struct cachedir_name **ret, size_t *ret_count,
+                   struct error *err)
+{
+    struct cachedir_name *list = NULL;
+    size_t count = 0;
+    if (all_names(cd, &list, &count, NULL, err) < 0)
+        return -1;
+    *ret = list;
+    *ret_count = count;
+    return 0;
+}
+
+int cachedir_name_find(struct cachedir *cd, const char *reference, const char *platform,
+                       struct cachedir_name *ret, struct error *err)
+{
+    /* The strings are only compared. */
+    struct cachedir_name key = {.reference = strdupa(reference), .platform = strdupa(platform)};
+    int found = 0;
+
+    pthread_mutex_lock(&cd->mutex);
+    if (!cd->names_known) {
+        if (read_root(cd, &cd->names, &cd->name_count, NULL, err) < 0)
+            found = -1;
+        else
+            cd->names_known = true;
+        cd->names = sort_names(cd->names, &cd->name_count);
+    }
+    struct cachedir_name *name =
+        cd->name_count && found == 0
+            ? bsearch(&key, cd->names, cd->name_count, sizeof *cd->names, compare_cachedir_names)
+            : NULL;
+    if (name) {
+        copy_name(ret, name);
+        found = 1;
+    }
+    pthread_mutex_unlock(&cd->mutex);
+    return found;
+}
+
+/* ---- writing ---- */
+
+/* One manifest of an entry as a descriptor; NULL when the entry is gone or broken. */
+static json_t *entry_descriptor(struct cachedir *cd, const struct digest *digest)
+{
+    cleanup_cachedir_entry struct cachedir_entry e = {0};
+    if (cd->format->look(cd, digest, &e, NULL) < 0 || e.state != CACHEDIR_COMPLETE)
+        return NULL;
+    json_t *d = json_pack("{s:s, s:s, s:I}", "mediaType", e.media_type, "digest", e.digest.text,
+                          "size", (json_int_t)e.blobs[0].size);
+    if (d && e.platform.os) {
+        json_t *platform =
+            json_pack("{s:s, s:s}", "architecture", e.platform.architecture, "os", e.platform.os);
+        if (platform && e.platform.variant)
+            (void)json_object_set_new(platform, "variant", json_string(e.platform.variant));
+        (void)json_object_set_new(d, "platform", platform);
+    }
+    return d;
+}
+
+/* The index of ours that names several platforms: a blob in the pool, by its digest. */
+static json_t *index_descriptor(struct cachedir *cd, json_t *manifests, struct error *err)
+{
+    cleanup_json json_t *index = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType",
+                                           MEDIA_OCI_INDEX, "manifests", manifests);
+    cleanup_free char *text = index ? json_dumps(index, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    if (!text)
+        abort(); /* out of memory */
+    struct digest digest;
+    digest_of(text, strlen(text), &digest);
+    if (!pool_has(cd->pool.sha256, digest_hex(&digest), (int64_t)strlen(text), NULL)) {
+        char temporary[FS_NAME_MAX];
+        fs_random_name(temporary, "index-");
+        if (fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0) {
+            (void)error_errno(err, errno, "cannot write an index for index.json");
+            return NULL;
+        }
+        int r = pool_put(cd, cd->stage, temporary, &digest, err);
+        (void)unlinkat(cd->stage, temporary, 0);
+        if (r < 0)
+            return NULL;
+    }
+    return json_pack("{s:s, s:s, s:I}", "mediaType", MEDIA_OCI_INDEX, "digest", digest.text, "size",
+                     (json_int_t)strlen(text));
+}
+
+static void annotate(json_t *annotations, const char *prefix, const struct cachedir_name *name,
+                     const char *value)
+{
+    cleanup_free char *key = xasprintf("%s%s", prefix, name->platform);
+    (void)json_object_set_new(annotations, key, json_string(value));
+}
+
+static void annotate_name(json_t *annotations, const struct cachedir_name *name)
+{
+    cleanup_free char *checked = time_format(name->checked);
+    annotate(annotations, MANIFEST_KEY, name, name->manifest.text);
+    if (digest_is_set(&name->source))
+        annotate(annotations, SOURCE_KEY, name, name->source.text);
+    annotate(annotations, CHECKED_KEY, name, checked);
+}
+
+/* The descriptor of one reference: list[0..count) all have it. NULL and no error: nothing of it is
+ * here any more. */
+static json_t *reference_descriptor(struct cachedir *cd, const struct cachedir_name *list,
+                                    size_t count, struct error *err)
+{
+    cleanup_json json_t *manifests = json_array();
+    cleanup_json json_t *annotations = json_object();
+    for (size_t i = 0; i < count; i++) {
+        bool again = false;
+        for (size_t j = 0; j < i && !again; j++)
+            again = digest_equal(&list[i].manifest, &list[j].manifest);
+        if (!again) {
+            json_t *d = entry_descriptor(cd, &list[i].manifest);
+            if (!d)
+                continue;
+            (void)json_array_append_new(manifests, d);
+        }
+        annotate_name(annotations, &list[i]);
+    }
+    if (json_array_size(manifests) == 0)
+        return NULL;
+    json_t *d = json_array_size(manifests) == 1 ? json_incref(json_array_get(manifests, 0))
+                                                : index_descriptor(cd, manifests, err);
+    if (!d)
+        return NULL;
+    (void)json_object_set_new(annotations, STORE_REF_NAME, json_string(list[0].reference));
+    (void)json_object_set(d, "annotations", annotations);
+    return d;
+}
+
+static int write_root(struct cachedir *cd, const struct cachedir_name *list, size_t count,
+                      json_t *others, struct error *err)
+{
+    cleanup_json json_t *manifests = json_copy(others);
+    cleanup_error struct error why = {0};
+
+    for (size_t i = 0, next; i < count; i = next) {
+        for (next = i + 1; next < count && strcmp(list[next].reference, list[i].reference) == 0;)
+            next++;
+        json_t *d = reference_descriptor(cd, &list[i], next - i, &why);
+        if (why.kind != ERROR_NONE) {
+            json_decref(d);
+            error_move(err, &why);
+            return -1;
+        }
+        if (d)
+            (void)json_array_append_new(manifests, d);
+    }
+    cleanup_json json_t *root = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType",
+                                          MEDIA_OCI_INDEX, "manifests", manifests);
+    cleanup_free char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    if (!text)
+        abort(); /* out of memory */
+    char temporary[FS_NAME_MAX];
+    fs_random_name(temporary, "index-");
+    /* What it names must be there before it names it. */
+    if (fs_sync_directory(cd->pool.sha256) < 0 ||
+        fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0)
+        return error_errno(err, errno, "cannot write %s/index.json", cd->path);
+    if (renameat(cd->stage, temporary, cd->root, "index.json") < 0) {
+        int saved = errno;
+        (void)unlinkat(cd->stage, temporary, 0);
+        return store_error(cd, saved, cd->root, "index.json", err, "cannot write %s/index.json",
+                           cd->path);
+    }
+    if (fs_sync_directory(cd->root) < 0)
+        return error_errno(err, errno, "cannot sync %s", cd->path);
+    return 0;
+}
+
+/* Does index.json hold all that this process said? 1, 0, -1. */
+static int stands(struct cachedir *cd, struct error *err)
+{
+    struct cachedir_name *list = NULL;
+    size_t count = 0;
+    if (read_root(cd, &list, &count, NULL, err) < 0)
+        return -1;
+    list = sort_names(list, &count);
+    bool all = true;
+    pthread_mutex_lock(&cd->mutex);
+    for (size_t i = 0; i < cd->said_count && all; i++) {
+        const struct cachedir_name *said = &cd->said[i];
+        struct stat st;
+        const struct cachedir_name *found =
+            count ? bsearch(said, list, count, sizeof *list, compare_cachedir_names) : NULL;
+        /* A name whose entry went meanwhile is rightly not there. */
+        all = (found && digest_equal(&found->manifest, &said->manifest)) ||
+              fstatat(cd->root, said->manifest.text, &st, AT_SYMLINK_NOFOLLOW) < 0;
+    }
+    pthread_mutex_unlock(&cd->mutex);
+    cachedir_names_free(list, count);
+    return all;
+}
+
+static int merge_once(struct cachedir *cd, struct error *err)
+{
+    struct cachedir_name *list = NULL;
+    size_t count = 0;
+    cleanup_json json_t *others = NULL;
+    int r = all_names(cd, &list, &count, &others, err);
+    if (r == 0)
+        r = write_root(cd, list, count, others, err);
+    cachedir_names_free(list, count);
+    return r;
+}
+
+/* Saves another writer's work, no more: 1 s, then on without it. */
+static struct cachedir_lock *lock_index(struct cachedir *cd)
+{
+    struct cachedir_lock *lock = NULL;
+    for (int tries = 0; tries < 50; tries++) {
+        if (lock_take(cd, cd->own, "index.lock", false, &lock, NULL) == 0)
+            return lock;
+        nanosleep(&(struct timespec){0, 20000000}, NULL);
+    }
+    return NULL;
+}
+
+int cachedir_flush(struct cachedir *cd, struct error *err)
+{
+    if (store_check_writable(cd, err) < 0)
+        return -1;
+    struct cachedir_lock *lock = lock_index(cd);
+    int r = 0, stand = 0;
+    /* Another writer without locks may throw out what we wrote, once or twice. */
+    for (int tries = 0; r == 0 && !stand && tries < FLUSH_TRIES; tries++) {
+        r = merge_once(cd, err);
+        if (r == 0) {
+            stand = stands(cd, err);
+            r = stand < 0 ? -1 : 0;
+        }
+    }
+    cachedir_unlock(lock);
+    return r;
+}
+
+int cachedir_name_set(struct cachedir *cd, const struct cachedir_name *name, struct error *err)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    pthread_mutex_lock(&cd->mutex);
+    copy_name(array_add(cd->said, cd->said_count), name);
+    if (cd->flushed == 0)
+        cd->flushed = now.tv_sec;
+    bool due = now.tv_sec - cd->flushed >= FLUSH_EVERY;
+    if (due)
+        cd->flushed = now.tv_sec;
+    pthread_mutex_unlock(&cd->mutex);
+    return due ? cachedir_flush(cd, err) : 0;
+}

@@ -1,0 +1,262 @@
+/* Opening the directory, and what is true of it as long as it is open. */
+#include "alloc.h"
+#include "store.h"
+#include "text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+void store_warn(struct cachedir *cd, const char *format, ...)
+{
+    if (!cd->warn)
+        return;
+    pthread_mutex_lock(&cd->mutex);
+    bool new = true;
+    for (size_t i = 0; i < cd->told_count; i++)
+        if (strcmp(cd->told[i], format) == 0)
+            new = false;
+    if (new)
+        *array_add(cd->told, cd->told_count) = xstrdup(format);
+    pthread_mutex_unlock(&cd->mutex);
+    if (!new)
+        return;
+    va_list args;
+    va_start(args, format);
+    cleanup_free char *message = xvasprintf(format, args);
+    va_end(args);
+    cd->warn(cd->userdata, message);
+}
+
+bool store_able(const struct cachedir *cd, enum cachedir_ability ability)
+{
+    return !(atomic_load(&cd->without) & ability);
+}
+
+void store_unable(struct cachedir *cd, enum cachedir_ability ability, const char *what, int errnum,
+                  const char *consequence)
+{
+    if (atomic_fetch_or(&cd->without, ability) & ability || !cd->warn)
+        return;
+    cleanup_free char *message = xasprintf("%s: this volume has no %s (%s): %s", cd->path, what,
+                                           strerror(errnum), consequence);
+    cd->warn(cd->userdata, message);
+}
+
+int store_check_writable(const struct cachedir *cd, struct error *err)
+{
+    if (cd->writable)
+        return 0;
+    struct stat st;
+    if (fstat(cd->root, &st) < 0)
+        return error_errno(err, errno, "%s", cd->path);
+    return error_set(err, ERROR_REFUSED,
+                     "%s: not writable for uid %u (owner %u, mode %04o, or mounted read-only): run "
+                     "once as root, chown it, or set fsGroup",
+                     cd->path, (unsigned)cd->uid, (unsigned)st.st_uid,
+                     (unsigned)st.st_mode & 07777U);
+}
+
+int store_error(struct cachedir *cd, int errnum, int dir, const char *name, struct error *err,
+                const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    cleanup_free char *what = xvasprintf(format, args);
+    va_end(args);
+
+    struct stat st;
+    if ((errnum == EACCES || errnum == EPERM) &&
+        fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) == 0)
+        return error_set(err, ERROR_REFUSED,
+                         "%s: %s (owner %u, mode %04o; we are uid %u: run once as root, chown, or "
+                         "set fsGroup)",
+                         what, strerror(errnum), (unsigned)st.st_uid, (unsigned)st.st_mode & 07777U,
+                         (unsigned)cd->uid);
+    return error_errno(err, errnum, "%s", what);
+}
+
+/* mkdir -p, the user's own path: symlinks are followed. */
+static int make_path(const char *path, struct error *err)
+{
+    cleanup_free char *copy = xstrdup(path);
+    for (char *slash = copy;;) {
+        slash = strchr(slash + 1, '/');
+        if (slash)
+            *slash = '\0';
+        if (mkdir(copy, 0755) < 0 && errno != EEXIST) {
+            int saved = errno;
+            struct stat st;
+            if (stat(copy, &st) < 0)
+                return error_set(
+                    err, saved == EACCES || saved == EPERM ? ERROR_REFUSED : ERROR_DIRECTORY,
+                    "cannot make the cache directory %s: %s: %s", path, copy, strerror(saved));
+        }
+        if (!slash)
+            return 0;
+        *slash = '/';
+    }
+}
+
+static int open_root(struct cachedir *cd, bool create, struct error *err)
+{
+    if (create && make_path(cd->path, err) < 0)
+        return -1;
+    cd->root = open(cd->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (cd->root < 0) {
+        if (errno == ENOENT)
+            return error_set(err, ERROR_NOT_FOUND, "no cache directory %s", cd->path);
+        if (errno == ENOTDIR)
+            return error_set(err, ERROR_DIRECTORY, "%s is not a directory", cd->path);
+        return error_errno(err, errno, "cannot open the cache directory %s", cd->path);
+    }
+    /* What the directory's owner allows its group, we allow it too: fsGroup relies on it. */
+    struct stat st;
+    if (fstat(cd->root, &st) < 0)
+        return error_errno(err, errno, "%s", cd->path);
+    cd->file_mode = 0644 | (st.st_mode & S_IWGRP);
+    cd->directory_mode = 0755 | (st.st_mode & (S_IWGRP | S_ISGID));
+    cd->writable = faccessat(cd->root, ".", W_OK | X_OK, AT_EACCESS) == 0;
+    return 0;
+}
+
+static int open_one(struct cachedir *cd, int dir, const char *name, mode_t mode, bool create,
+                    int *ret, struct error *err)
+{
+    *ret = create ? fs_make_directory(dir, name, mode) : fs_open_directory(dir, name);
+    if (*ret >= 0 || (!create && errno == ENOENT))
+        return 0;
+    if (!create && (errno == EACCES || errno == EPERM))
+        return 0;
+    return store_error(cd, errno, dir, name, err, "%s/%s", cd->path, name);
+}
+
+/* What may stand in .basewarm/format, and what a directory without it was filled with. */
+static int settle_format(struct cachedir *cd, enum cachedir_format wanted, bool create,
+                         struct error *err)
+{
+    cleanup_free char *text = NULL;
+    size_t len;
+
+    (void)wanted; /* there is one format to want, and ANY: both are oci */
+    cd->format = &entry_oci;
+    if (cd->own >= 0 && fs_read(cd->own, "format", 64, &text, &len) == 0) {
+        text[strcspn(text, "\n")] = '\0';
+        if (strcmp(text, entry_oci.name) == 0)
+            return 0;
+        cleanup_free char *shown = text_foreign_str(text);
+        return error_set(err, ERROR_USAGE,
+                         "%s holds the format %s, and this version writes only oci", cd->path,
+                         shown);
+    }
+    if (!create)
+        return 0;
+    /* One colon in a name says whether this volume can hold entries at all. */
+    int probe = fs_open(cd->own, "probe:colon", O_WRONLY | O_CREAT, cd->file_mode);
+    if (probe < 0)
+        return error_set(err, ERROR_DIRECTORY,
+                         "%s: this volume refuses a colon in a name (%s), and the builder asks for "
+                         "names like sha256:...: an SMB share needs the mount option mapposix",
+                         cd->path, strerror(errno));
+    close(probe);
+    (void)unlinkat(cd->own, "probe:colon", 0);
+    if (fs_create(cd->own, "format", cd->file_mode, "oci\n", 4) < 0 && errno != EEXIST)
+        return error_errno(err, errno, "%s/" STORE_OWN "/format", cd->path);
+    return 0;
+}
+
+static int open_parts(struct cachedir *cd, bool create, struct error *err)
+{
+    const mode_t mode = cd->directory_mode;
+    if (open_one(cd, cd->root, STORE_OWN, mode, create, &cd->own, err) < 0)
+        return -1;
+    if (cd->own >= 0 && (open_one(cd, cd->own, "partial", mode, create, &cd->partial, err) < 0 ||
+                         open_one(cd, cd->own, "stage", mode, create, &cd->stage, err) < 0 ||
+                         open_one(cd, cd->own, "trash", mode, create, &cd->trash, err) < 0 ||
+                         open_one(cd, cd->own, "locks", mode, create, &cd->blob_locks, err) < 0))
+        return -1;
+    cd->entry_locks = create ? fs_make_directory(cd->root, STORE_ENTRY_LOCKS, 01777)
+                             : fs_open_directory(cd->root, STORE_ENTRY_LOCKS);
+    if (cd->entry_locks < 0 && create)
+        store_warn(cd, "%s/" STORE_ENTRY_LOCKS ": %s: going on without kaniko's locks", cd->path,
+                   strerror(errno));
+    if (!create) {
+        if (blobs_open(cd->root, &cd->pool) < 0 && errno != ENOENT && errno != EACCES)
+            return error_errno(err, errno, "%s/blobs", cd->path);
+        return 0;
+    }
+    if (blobs_make(cd, cd->root, &cd->pool) < 0)
+        return store_error(cd, errno, cd->root, "blobs", err, "%s/blobs", cd->path);
+    if (fs_create(cd->root, "oci-layout", cd->file_mode, LAYOUT_TEXT, strlen(LAYOUT_TEXT)) < 0 &&
+        errno != EEXIST)
+        return store_error(cd, errno, cd->root, ".", err, "%s/oci-layout", cd->path);
+    return 0;
+}
+
+int cachedir_open(const char *path, const struct cachedir_options *options, struct cachedir **ret,
+                  struct error *err)
+{
+    cleanup_cachedir struct cachedir *cd = xcalloc(1, sizeof *cd);
+
+    cd->path = xstrdup(path);
+    cd->uid = geteuid();
+    cd->warn = options->warn;
+    cd->userdata = options->userdata;
+    atomic_init(&cd->without, options->without);
+    cd->root = cd->own = cd->partial = cd->stage = cd->trash = cd->blob_locks = cd->entry_locks =
+        -1;
+    cd->pool = (struct blobs){-1, -1, -1};
+    pthread_mutex_init(&cd->mutex, NULL);
+    if (options->without & CACHEDIR_OPENAT2)
+        fs_without_openat2 = true;
+
+    if (open_root(cd, options->create, err) < 0)
+        return -1;
+    if (options->create && store_check_writable(cd, err) < 0)
+        return -1;
+    if (open_parts(cd, options->create, err) < 0 ||
+        settle_format(cd, options->format, options->create, err) < 0)
+        return -1;
+    *ret = take_ptr(cd);
+    return 0;
+}
+
+void cachedir_close(struct cachedir *cd)
+{
+    if (!cd)
+        return;
+    const int fds[] = {cd->root,  cd->own,        cd->partial,    cd->stage,
+                       cd->trash, cd->blob_locks, cd->entry_locks};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    blobs_close(&cd->pool);
+    for (size_t i = 0; i < cd->told_count; i++)
+        free(cd->told[i]);
+    free(cd->told);
+    cachedir_names_free(cd->said, cd->said_count);
+    cachedir_names_free(cd->names, cd->name_count);
+    free(cd->holders);
+    free(cd->trusted);
+    pthread_mutex_destroy(&cd->mutex);
+    free(cd->path);
+    free(cd);
+}
+
+const char *cachedir_path(const struct cachedir *cd)
+{
+    return cd->path;
+}
+bool cachedir_writable(const struct cachedir *cd)
+{
+    return cd->writable;
+}
+
+time_t cachedir_now(struct cachedir *cd)
+{
+    struct stat st;
+    if (cd->own >= 0 && utimensat(cd->own, "format", NULL, AT_SYMLINK_NOFOLLOW) == 0 &&
+        fstatat(cd->own, "format", &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return st.st_mtime;
+    return time(NULL);
+}

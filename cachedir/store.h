@@ -1,0 +1,170 @@
+/*
+ * Inside the store: what the files of libcachedir share. The public manual is cachedir.h.
+ *
+ * Shared between threads, each behind the one mutex of struct cachedir, held for a few instructions
+ * or one small file and never while another lock is awaited:
+ *     told       which warnings were given already
+ *     said, flushed    what cachedir_name_set() said in this process
+ *     names      what index.json said when cachedir_name_find() was first asked
+ *     holders    which entries of kaniko's own warmers hold which blobs
+ *     trusted    inodes that were hashed in this run and found good
+ * `without` is atomic. Everything else is set by cachedir_open() and constant.
+ */
+#pragma once
+
+#include "cachedir.h"
+#include "fs.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define STORE_OWN ".basewarm"
+#define STORE_ENTRY_LOCKS ".warmer-locks"
+#define STORE_REF_NAME "org.opencontainers.image.ref.name" /* image-spec annotations.md */
+
+#define INDEX_SIZE_MAX (64 << 20)       /* the root's index.json: some 100,000 references */
+#define ENTRY_INDEX_SIZE_MAX (64 << 10) /* an entry's */
+#define CONFIG_SIZE_MAX (16 << 20)
+#define LAYOUT_TEXT "{\"imageLayoutVersion\":\"1.0.0\"}\n" /* image-spec image-layout.md */
+
+/* The two directories of a blobs/ tree, by algorithm; -1 where there is none (yet). */
+struct blobs {
+    int parent; /* blobs/ */
+    _Atomic int sha256, sha512;
+};
+
+struct holder { /* an entry that holds a blob which the pool does not */
+    struct digest blob, entry;
+};
+
+struct trusted {
+    dev_t device;
+    ino_t inode;
+};
+
+struct cachedir {
+    char *path;
+    const struct entry_format *format;
+    bool writable;
+    uid_t uid; /* our effective one */
+    mode_t file_mode, directory_mode;
+    atomic_uint without;
+    void (*warn)(void *userdata, const char *message);
+    void *userdata;
+
+    int root, own, partial, stage, trash, blob_locks, entry_locks; /* -1: not there */
+    struct blobs pool;
+
+    pthread_mutex_t mutex;
+    char **told;
+    size_t told_count;
+    struct cachedir_name *said;
+    size_t said_count;
+    struct cachedir_name *names;
+    size_t name_count;
+    bool names_known;
+    time_t flushed; /* CLOCK_MONOTONIC seconds */
+    struct holder *holders;
+    size_t holder_count;
+    bool holders_known;
+    struct trusted *trusted;
+    size_t trusted_count;
+};
+
+/* Tell `warn`, once a cause: the format string is the cause. */
+void store_warn(struct cachedir *cd, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool store_able(const struct cachedir *cd, enum cachedir_ability ability);
+/* Remember that this volume cannot, and say so once: `consequence` is what we do about it. */
+void store_unable(struct cachedir *cd, enum cachedir_ability ability, const char *what, int errnum,
+                  const char *consequence);
+/* ERROR_REFUSED unless the directory was opened for writing. */
+int store_check_writable(const struct cachedir *cd, struct error *err);
+/* error_errno(), with owner and mode of `name` and the ways out when permission is what failed. */
+int store_error(struct cachedir *cd, int errnum, int dir, const char *name, struct error *err,
+                const char *format, ...) __attribute__((format(printf, 6, 7)));
+
+/* ---- lock.c ---- */
+
+/* flock `name` below `dir` without blocking; `remove`: unlink it when released. */
+int lock_take(struct cachedir *cd, int dir, const char *name, bool remove,
+              struct cachedir_lock **ret, struct error *err);
+/* false: it was granted because this volume refuses locks. */
+bool lock_is_held(const struct cachedir_lock *lock);
+
+/* ---- pool.c: blobs, wherever they are ---- */
+
+int blobs_open(int dir, struct blobs *ret); /* blobs/ below dir; -1, errno */
+int blobs_make(struct cachedir *cd, int dir, struct blobs *ret);
+void blobs_close(struct blobs *b);
+/* The directory of d's algorithm; -1 and ENOENT where there is none. */
+int blobs_directory(struct blobs *b, const struct digest *d);
+int blobs_make_directory(struct cachedir *cd, struct blobs *b, const struct digest *d);
+
+/* Does a regular file of this size that we can read stand there? */
+bool pool_has(int dir, const char *name, int64_t size, struct stat *ret);
+/* Hash a file; ERROR_DIGEST when it is not what `blob` says. */
+int pool_hash(int fd, const struct digest *digest, int64_t size, struct error *err);
+/*
+ * Give the blob that stands under (from, hex) the name (to, hex) as well, which must be free: link,
+ * clone or copy. `check`: hash it first (each inode once a run). 1 done, 0 what stood there is not
+ * good, -1.
+ */
+int pool_give(struct cachedir *cd, int from, int to, const struct digest *digest, int64_t size,
+              bool check, struct error *err);
+/*
+ * Make the good file (from, name) the pool's for `digest`. A bad one that stands there is replaced
+ * under every name that it has in entries, pool first.
+ */
+int pool_put(struct cachedir *cd, int from, const char *name, const struct digest *digest,
+             struct error *err);
+/* Put (from, name) in the place of (to, name2) by link and rename, or copy and rename. */
+int pool_replace(struct cachedir *cd, int from, const char *name, int to, const char *name2,
+                 struct error *err);
+/* An entry of kaniko's own that holds `digest` while the pool does not; false: none. */
+bool pool_holder(struct cachedir *cd, const struct digest *digest, struct digest *ret_entry);
+
+/* ---- the formats of entries ---- */
+
+struct cachedir_stage {
+    struct cachedir *cd;
+    struct digest digest;
+    struct manifest manifest;
+    const char *media_type; /* one of manifest.h's constants */
+    void *bytes;
+    size_t len;
+    char *reference; /* NULL: none */
+    bool distrust;
+    char name[FS_NAME_MAX]; /* below .basewarm/stage */
+    int dir;
+    struct blobs blobs;
+    bool published;
+};
+
+/* Where an entry's blobs are named: its directory, blobs/, and what its index.json says. */
+struct entry_format {
+    const char *name; /* as .basewarm/format says */
+    int (*look)(struct cachedir *cd, const struct digest *digest, struct cachedir_entry *ret,
+                struct error *err);
+    int (*stage_begin)(struct cachedir_stage *stage, struct error *err);
+    int (*stage_take)(struct cachedir_stage *stage, const struct descriptor *blob,
+                      struct error *err);
+    int (*stage_publish)(struct cachedir_stage *stage, struct error *err);
+    /* Where the bytes of a blob are to be written, and how they become takeable. */
+    int (*blob_publish)(struct cachedir *cd, int partial, const char *name,
+                        const struct digest *digest, struct error *err);
+    /* What verify() knows about one entry beyond look(): stray and missing files. */
+    int (*verify)(struct cachedir *cd, const struct cachedir_entry *entry,
+                  void (*problem)(void *userdata, const char *where, const char *what),
+                  void *userdata, struct error *err);
+};
+
+extern const struct entry_format entry_oci;
+int oci_stage_begin(struct cachedir_stage *stage, struct error *err);
+int oci_stage_take(struct cachedir_stage *stage, const struct descriptor *blob, struct error *err);
+int oci_stage_publish(struct cachedir_stage *stage, struct error *err);
+
+void entry_broken(struct cachedir_entry *e, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void entry_add_blob(struct cachedir_entry *e, const struct digest *digest, int64_t size);
+/* Does `name` look like an entry's, i.e. is it a sha256 digest? */
+bool entry_name(const char *name, struct digest *ret);

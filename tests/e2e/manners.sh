@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# What every option and command owes its user: help, version, streams, widths.
+. "$(dirname "$0")/../lib.sh"
+
+helps() { # COMMAND...
+    expect_exit 0 "$@" --help
+    [ -s out ] || fail "$* --help says nothing"
+    [ ! -s err ] || fail "$* --help writes to stderr"
+    cp out help
+    expect_exit 0 "$@" -h
+    cmp out help
+    awk 'length > 80 { print; bad = 1 } END { exit bad }' help || fail "$* --help: over 80 columns"
+}
+
+step "--help, -h, --version"
+helps warmer
+expect_text help 'images-file'
+expect_text help 'registry-map'
+helps cachedir
+helps cachedir list
+helps cachedir verify
+for program in warmer cachedir; do
+    expect_exit 0 $program --version
+    expect_text out "$(sed -n 's/.*project(basewarm VERSION \([0-9.]*\).*/\1/p' "$root/CMakeLists.txt")"
+done
+
+step "errors go to stderr, name the culprit and point to --help"
+expect_exit 64 warmer --no-such-flag
+[ ! -s out ] || fail "an error on stdout"
+expect_text err 'no-such-flag'
+expect_exit 64 warmer -image x
+expect_text err '--image'
+
+step "kaniko's spellings"
+for arguments in '-i x' '-ix' '--image=x' '--image x' '--image=x --force' '--image=x --force=true' \
+    '-i x -c dir' '-i x --skip-tls-verify-pull=false' '-i x --cache-ttl 336h' '-i x -v debug' \
+    '-i x --registry-map a=b;c=d' '-i x --log-format json --log-timestamp' \
+    '-i x --registry-mirror m --skip-default-registry-fallback' '-i x --insecure-pull' \
+    '-i x --insecure-registry h:1 --skip-tls-verify-registry h:1'; do
+    # shellcheck disable=SC2086  # words
+    expect_exit 0 warmer --check-args $arguments
+done
+
+step "--log-format json: one object a line"
+expect_exit 75 warmer -c "$cache" --image "127.0.0.1:$(free_port)/x" --retries 0 --log-format json
+jq -e . err >/dev/null || {
+    cat err
+    fail "not JSON"
+}

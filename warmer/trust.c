@@ -1,0 +1,286 @@
+#include "trust.h"
+
+#include "cachedir/alloc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PEM_FILE_MAX (16 << 20) /* the system's bundles have some 200 KiB */
+
+struct roots {
+    X509_STORE *store;
+    size_t count;
+};
+
+struct trust {
+    unsigned id;
+    bool skip_verify;
+    X509_STORE *store; /* NULL: the roots alone */
+    X509 *client_certificate;
+    STACK_OF(X509) * client_chain;
+    EVP_PKEY *client_key;
+};
+
+/* Where Linux distributions keep them (Go's crypto/x509 looks at the same): the first file that
+ * holds any, and every directory. */
+static const char *const system_files[] = {
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+};
+#define SYSTEM_DIRECTORIES "/etc/ssl/certs:/etc/pki/tls/certs"
+
+static X509_STORE *store_new(void)
+{
+    X509_STORE *store = X509_STORE_new();
+    if (!store)
+        abort();
+    /* What the user calls trusted is an anchor, self-signed or not; Go and libcurl say so too. */
+    X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST);
+    return store;
+}
+
+static BIO *pem_open(const char *path, struct error *err)
+{
+    struct stat st;
+    if (stat(path, &st) < 0) {
+        error_set(err, ERROR_CONFIG, "%s: %s", path, strerror(errno));
+        return NULL;
+    }
+    if (S_ISDIR(st.st_mode) || st.st_size > PEM_FILE_MAX) {
+        error_set(err, ERROR_CONFIG, "%s: %s", path,
+                  S_ISDIR(st.st_mode) ? "is a directory" : "too large for a PEM file");
+        return NULL;
+    }
+    errno = 0;
+    BIO *bio = BIO_new_file(path, "re");
+    if (!bio)
+        error_set(err, ERROR_CONFIG, "%s: %s", path, strerror(errno));
+    ERR_clear_error();
+    return bio;
+}
+
+/* Add a file's certificates to the store. Returns how many it held; -1 when the file cannot be
+ * opened. What looks like a certificate and is none ends the file. */
+static int add_file(X509_STORE *store, const char *path, struct error *err)
+{
+    BIO *bio = pem_open(path, err);
+    if (!bio)
+        return -1;
+    int count = 0;
+    X509 *certificate;
+    while ((certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+        if (X509_STORE_add_cert(store, certificate))
+            count++;
+        X509_free(certificate);
+    }
+    BIO_free(bio);
+    ERR_clear_error(); /* the end of the file is an error to OpenSSL, and left-overs confuse curl */
+    return count;
+}
+
+/* A file that must hold certificates. */
+static int add_named_file(X509_STORE *store, const char *path, struct error *err)
+{
+    int count = add_file(store, path, err);
+    if (count < 0)
+        return -1;
+    if (count == 0)
+        return error_set(err, ERROR_CONFIG, "%s holds no certificate in PEM form", path);
+    return 0;
+}
+
+/* Every file of each directory, whatever its name; not the symlinks by hash to its own files. A
+ * directory that is missing and a file that is no certificate are passed over: such directories
+ * hold all sorts of things. */
+static void add_directories(X509_STORE *store, const char *directories)
+{
+    cleanup_free char *list = xstrdup(directories);
+    char *rest = NULL;
+    for (char *path = strtok_r(list, ":", &rest); path; path = strtok_r(NULL, ":", &rest)) {
+        DIR *directory = opendir(path);
+        if (!directory)
+            continue;
+        const struct dirent *entry;
+        while ((entry = readdir(directory))) {
+            char target[256];
+            ssize_t len = readlinkat(dirfd(directory), entry->d_name, target, sizeof target);
+            if (len > 0 && !memchr(target, '/', (size_t)len) && target[0] != '.')
+                continue;
+            cleanup_free char *file = xasprintf("%s/%s", path, entry->d_name);
+            (void)add_file(store, file, NULL);
+        }
+        closedir(directory);
+    }
+}
+
+int roots_load(struct roots **ret, struct error *err)
+{
+    const char *file = getenv("SSL_CERT_FILE"), *directories = getenv("SSL_CERT_DIR");
+    bool has_file = file && *file, has_directories = directories && *directories;
+    X509_STORE *store = store_new();
+
+    if (has_file && add_named_file(store, file, err) < 0) {
+        X509_STORE_free(store);
+        return error_prefix(err, "SSL_CERT_FILE");
+    }
+    if (has_directories)
+        add_directories(store, directories);
+    if (!has_file && !has_directories) {
+        for (size_t i = 0; i < sizeof system_files / sizeof *system_files; i++)
+            if (add_file(store, system_files[i], NULL) > 0)
+                break;
+        add_directories(store, SYSTEM_DIRECTORIES);
+    }
+    struct roots *r = xcalloc(1, sizeof *r);
+    r->store = store;
+    r->count = (size_t)sk_X509_OBJECT_num(X509_STORE_get0_objects(store));
+    *ret = r;
+    return 0;
+}
+
+size_t roots_count(const struct roots *r)
+{
+    return r->count;
+}
+
+void roots_free(struct roots *r)
+{
+    if (!r)
+        return;
+    X509_STORE_free(r->store);
+    free(r);
+}
+
+/* The certificates themselves are shared; only the list is new. */
+static X509_STORE *store_copy(const struct roots *roots)
+{
+    X509_STORE *store = store_new();
+    const STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(roots->store);
+    for (int i = 0; i < sk_X509_OBJECT_num(objects); i++) {
+        X509 *certificate = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+        if (certificate && !X509_STORE_add_cert(store, certificate))
+            abort();
+    }
+    return store;
+}
+
+static int load_client_certificate(struct trust *t, const char *path, struct error *err)
+{
+    BIO *bio = pem_open(path, err);
+    if (!bio)
+        return -1;
+    t->client_certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    t->client_chain = sk_X509_new_null();
+    X509 *next;
+    while (t->client_certificate && (next = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
+        if (!sk_X509_push(t->client_chain, next))
+            abort();
+    BIO_free(bio);
+    ERR_clear_error();
+    if (!t->client_certificate)
+        return error_set(err, ERROR_CONFIG, "%s holds no certificate in PEM form", path);
+    return 0;
+}
+
+/* Nobody is there to type one. */
+static int no_passphrase(char *buffer, int size, int writing, void *userdata)
+{
+    (void)buffer, (void)size, (void)writing;
+    *(bool *)userdata = true;
+    return -1;
+}
+
+static int load_client_key(struct trust *t, const char *path, struct error *err)
+{
+    BIO *bio = pem_open(path, err);
+    if (!bio)
+        return -1;
+    bool encrypted = false;
+    t->client_key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &encrypted);
+    BIO_free(bio);
+    ERR_clear_error();
+    if (!t->client_key)
+        return error_set(err, ERROR_CONFIG, "%s %s", path,
+                         encrypted ? "has a passphrase; a key without one is needed"
+                                   : "holds no private key in PEM form");
+    return 0;
+}
+
+static int load_client(struct trust *t, const char *certificate, const char *key, struct error *err)
+{
+    if (load_client_certificate(t, certificate, err) < 0 || load_client_key(t, key, err) < 0)
+        return -1;
+    int fits = X509_check_private_key(t->client_certificate, t->client_key);
+    ERR_clear_error();
+    if (!fits)
+        return error_set(err, ERROR_CONFIG, "%s is not the key of the certificate in %s", key,
+                         certificate);
+    return 0;
+}
+
+int trust_new(const struct roots *roots, const struct trust_options *options, struct trust **ret,
+              struct error *err)
+{
+    static atomic_uint last_id;
+    struct trust *t = xcalloc(1, sizeof *t);
+    t->id = atomic_fetch_add(&last_id, 1) + 1;
+    t->skip_verify = options->skip_verify;
+    if (options->certificates && options->certificates[0])
+        t->store = store_copy(roots);
+    for (const char *const *path = options->certificates; path && *path; path++)
+        if (add_named_file(t->store, *path, err) < 0)
+            goto failed;
+    if (options->client_certificate &&
+        load_client(t, options->client_certificate, options->client_key, err) < 0)
+        goto failed;
+    *ret = t;
+    return 0;
+failed:
+    trust_free(t);
+    return -1;
+}
+
+void trust_free(struct trust *t)
+{
+    if (!t)
+        return;
+    X509_STORE_free(t->store);
+    X509_free(t->client_certificate);
+    sk_X509_pop_free(t->client_chain, X509_free);
+    EVP_PKEY_free(t->client_key); /* wipes it */
+    free(t);
+}
+
+bool trust_skips_verify(const struct trust *t)
+{
+    return t && t->skip_verify;
+}
+
+unsigned trust_id(const struct trust *t)
+{
+    return t ? t->id : 0;
+}
+
+int trust_apply(const struct trust *t, const struct roots *roots, bool client_certificate,
+                SSL_CTX *ctx)
+{
+    /* The context takes a reference, whatever thread it belongs to. */
+    SSL_CTX_set1_cert_store(ctx, t && t->store ? t->store : roots->store);
+    if (!client_certificate || !t || !t->client_certificate)
+        return 0;
+    int done =
+        SSL_CTX_use_cert_and_key(ctx, t->client_certificate, t->client_key, t->client_chain, 1);
+    ERR_clear_error();
+    return done == 1 ? 0 : -1;
+}
