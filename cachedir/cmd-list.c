@@ -2,7 +2,6 @@
 #include "alloc.h"
 #include "cli/table.h"
 #include "command.h"
-#include "json.h"
 #include "text.h"
 
 #include <string.h>
@@ -48,13 +47,6 @@ static void defaults(void *userdata)
     settings->cache_ttl_ns = CACHE_TTL_DEFAULT_NS;
 }
 
-static const char *state(const struct cachedir_entry *e, int64_t age_s, int64_t ttl_s)
-{
-    if (e->state == CACHEDIR_BROKEN)
-        return "broken";
-    return age_s >= ttl_s ? "expired" : "ok";
-}
-
 static int compare_rows(const void *a, const void *b)
 {
     const struct row *x = a, *y = b;
@@ -94,15 +86,6 @@ static struct row *make_rows(const struct cachedir_entry *entries, size_t entry_
     return rows;
 }
 
-static char *age_text(int64_t seconds)
-{
-    if (seconds < 0)
-        return xstrdup("in the future");
-    if (seconds >= 48 * 3600)
-        return xasprintf("%lldd", (long long)(seconds / 86400));
-    return duration_format(seconds * NS_PER_S);
-}
-
 static void print_table(const struct settings *settings, const struct row *rows, size_t count,
                         time_t now)
 {
@@ -122,9 +105,10 @@ static void print_table(const struct settings *settings, const struct row *rows,
         cleanup_free char *platform = e->platform.os ? platform_format(&e->platform) : NULL;
         cleanup_free char *size = size_format(e->size);
         cleanup_free char *own = size_format(e->size - e->shared_size);
-        cleanup_free char *old = age_text(age);
-        cleanup_free char *left = age < ttl ? age_text(ttl - age) : NULL;
-        cleanup_free char *checked = name && name->checked ? age_text(now - name->checked) : NULL;
+        cleanup_free char *old = command_age(age);
+        cleanup_free char *left = age < ttl ? command_age(ttl - age) : NULL;
+        cleanup_free char *checked =
+            name && name->checked ? command_age(now - name->checked) : NULL;
         table_cell(table, reference ? reference : "<none>");
         table_cell(table, platform);
         table_cell(table, digest_short(&e->digest, brief));
@@ -133,7 +117,7 @@ static void print_table(const struct settings *settings, const struct row *rows,
         table_cell(table, old);
         table_cell(table, left);
         table_cell(table, checked);
-        table_cell(table, state(e, age, ttl));
+        table_cell(table, command_state(e, now, settings->cache_ttl_ns));
     }
     table_print(table, stdout);
     table_free(table);
@@ -147,8 +131,8 @@ static json_t *row_json(const struct settings *settings, const struct row *row, 
     cleanup_free char *expires = time_format(e->renewed.tv_sec + ttl);
     json_t *json =
         json_pack("{s:s, s:s, s:I, s:I, s:s, s:s}", "digest", e->digest.text, "state",
-                  state(e, now - e->renewed.tv_sec, ttl), "size", (json_int_t)e->size, "sharedSize",
-                  (json_int_t)e->shared_size, "renewed", renewed, "expires", expires);
+                  command_state(e, now, settings->cache_ttl_ns), "size", (json_int_t)e->size,
+                  "sharedSize", (json_int_t)e->shared_size, "renewed", renewed, "expires", expires);
     if (e->problem)
         (void)json_object_set_new(json, "problem", json_string(e->problem));
     if (e->platform.os) {
@@ -172,9 +156,7 @@ static void print_json(const struct settings *settings, const struct row *rows, 
     cleanup_json json_t *images = json_array();
     for (size_t i = 0; i < count; i++)
         (void)json_array_append_new(images, row_json(settings, &rows[i], now));
-    cleanup_json json_t *root = json_pack("{s:s, s:O}", "schema", SCHEMA, "images", images);
-    (void)json_dumpf(root, stdout, JSON_INDENT(2)); /* main() looks at stdout's state */
-    putchar('\n');
+    command_print_json(json_pack("{s:s, s:O}", "schema", SCHEMA, "images", images));
 }
 
 static int run(void *userdata, char **operands, struct error *err)
@@ -185,10 +167,8 @@ static int run(void *userdata, char **operands, struct error *err)
     struct cachedir_name *names = NULL;
     size_t entry_count = 0, name_count = 0, count = 0;
 
-    if (*operands) {
-        cleanup_free char *shown = text_foreign_str(*operands);
-        return error_set(err, ERROR_USAGE, "list takes no operand: \"%s\"", shown);
-    }
+    if (command_no_operands("list", operands, err) < 0)
+        return -1;
     if (command_open(&settings->common, false, &cd, err) < 0)
         return -1;
     int r = cachedir_list(cd, &entries, &entry_count, err);

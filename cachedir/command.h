@@ -7,6 +7,7 @@
 #include "cachedir.h"
 #include "cli/log.h"
 #include "cli/options.h"
+#include "json.h"
 
 #define CACHE_DIR_DEFAULT "/cache"
 #define CACHE_TTL_DEFAULT_NS (INT64_C(336) * 3600 * INT64_C(1000000000))
@@ -22,26 +23,18 @@ struct common { /* the first member of every command's settings */
 /* The options that every command has, for its table. */
 extern const char *const verbosity_choices[];
 extern const char *const log_format_choices[];
+/* clang-format off */
 #define COMMON_OPTIONS                                                                             \
-    {"cache-dir", 'c',      OPTION_STRING,         offsetof(struct common, cache_dir),             \
-     "DIR",       "Common", "the cache directory", CACHE_DIR_DEFAULT},                             \
-        {"verbosity",                                                                              \
-         'v',                                                                                      \
-         OPTION_CHOICE,                                                                            \
-         offsetof(struct common, verbosity),                                                       \
-         "LEVEL",                                                                                  \
-         "Common",                                                                                 \
-         "how much is said on stderr",                                                             \
-         "info",                                                                                   \
-         verbosity_choices},                                                                       \
-        {"log-format",      0,        OPTION_CHOICE,    offsetof(struct common, log_format),       \
-         "FORMAT",          "Common", "how it is said", "color on a terminal, else text",          \
-         log_format_choices},                                                                      \
-        {"log-timestamp", 0, OPTION_BOOL, offsetof(struct common, timestamp), NULL, "Common",      \
-         "say when, too"},                                                                         \
-    {                                                                                              \
-        "help", 'h', OPTION_BOOL, offsetof(struct common, help), NULL, "Common", "show this help"  \
-    }
+    {"cache-dir", 'c', OPTION_STRING, offsetof(struct common, cache_dir), "DIR", "Common",         \
+     "the cache directory", CACHE_DIR_DEFAULT},                                                    \
+    {"verbosity", 'v', OPTION_CHOICE, offsetof(struct common, verbosity), "LEVEL", "Common",       \
+     "how much is said on stderr", "info", verbosity_choices},                                     \
+    {"log-format", 0, OPTION_CHOICE, offsetof(struct common, log_format), "FORMAT", "Common",      \
+     "how it is said", "color on a terminal, else text", log_format_choices},                      \
+    {"log-timestamp", 0, OPTION_BOOL, offsetof(struct common, timestamp), NULL, "Common",          \
+     "say when, too"},                                                                             \
+    {"help", 'h', OPTION_BOOL, offsetof(struct common, help), NULL, "Common", "show this help"}
+/* clang-format on */
 
 struct command {
     const struct command_spec *spec;
@@ -52,7 +45,22 @@ struct command {
 };
 
 extern const struct command command_list;
+extern const struct command command_inspect;
 extern const struct command command_verify;
+extern const struct command command_prune;
+extern const struct command command_remove;
+extern const struct command command_du;
+
+/* ERROR_USAGE when there are operands. */
+int command_no_operands(const char *name, char **operands, struct error *err);
+/* "3d", "1h5m", "in the future"; owned. */
+char *command_age(int64_t seconds);
+/* "ok", "expired", "broken". */
+const char *command_state(const struct cachedir_entry *entry, time_t now, int64_t ttl_ns);
+/* "10G" or "15%", for --min-free. */
+int command_parse_min_free(const char *text, struct cachedir_limits *ret, struct error *err);
+/* Print a JSON object, and drop the reference. */
+void command_print_json(json_t *json);
 
 /* Open for reading or writing, with warnings going to the log. */
 int command_open(const struct common *common, bool write, struct cachedir **ret, struct error *err);

@@ -361,7 +361,7 @@ int64_t inventory_remove(struct inventory *inv, struct thing *thing)
         struct inventory_inode key = {.inode = thing->inodes[i]};
         struct inventory_inode *inode =
             bsearch(&key, inv->inodes, inv->inode_count, sizeof *inv->inodes, compare_inodes);
-        if (--inode->names == 0)
+        if (inode && --inode->names == 0)
             freed += inode->size;
     }
     for (size_t i = 0; i < thing->named_count; i++) {

@@ -10,7 +10,8 @@ const char *const verbosity_choices[] = {"panic", "fatal", "error", "warn",
                                          "info",  "debug", "trace", NULL};
 const char *const log_format_choices[] = {"text", "color", "json", NULL};
 
-static const struct command *const commands[] = {&command_list, &command_verify};
+static const struct command *const commands[] = {&command_list,  &command_inspect, &command_verify,
+                                                 &command_prune, &command_remove,  &command_du};
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void usage(FILE *out)
@@ -46,6 +47,54 @@ int command_open(const struct common *common, bool write, struct cachedir **ret,
         cachedir_close(cd);
     }
     return cachedir_open(common->cache_dir, &options, ret, err);
+}
+
+int command_no_operands(const char *name, char **operands, struct error *err)
+{
+    if (!*operands)
+        return 0;
+    cleanup_free char *shown = text_foreign_str(*operands);
+    return error_set(err, ERROR_USAGE, "%s takes no operand: \"%s\"", name, shown);
+}
+
+char *command_age(int64_t seconds)
+{
+    if (seconds < 0)
+        return xstrdup("in the future");
+    if (seconds >= INT64_C(48) * 3600)
+        return xasprintf("%lldd", (long long)(seconds / 86400));
+    return duration_format(seconds * NS_PER_S);
+}
+
+const char *command_state(const struct cachedir_entry *entry, time_t now, int64_t ttl_ns)
+{
+    if (entry->state == CACHEDIR_BROKEN)
+        return "broken";
+    return now - entry->renewed.tv_sec >= ttl_ns / NS_PER_S ? "expired" : "ok";
+}
+
+int command_parse_min_free(const char *text, struct cachedir_limits *ret, struct error *err)
+{
+    char *end;
+    if (!strchr(text, '%'))
+        return size_parse(text, &ret->min_free, err) < 0 ? error_prefix(err, "--min-free") : 0;
+    double percent = strtod(text, &end);
+    if (end == text || strcmp(end, "%") != 0 || !(percent >= 0 && percent <= 100)) {
+        cleanup_free char *shown = text_foreign_str(text);
+        return error_set(err, ERROR_USAGE, "--min-free: \"%s\" is no percentage from 0%% to 100%%",
+                         shown);
+    }
+    ret->min_free_percent = percent;
+    return 0;
+}
+
+void command_print_json(json_t *json)
+{
+    if (!json)
+        abort(); /* out of memory: every string in it passed text_foreign() */
+    (void)json_dumpf(json, stdout, JSON_INDENT(2)); /* main() looks at stdout's state */
+    putchar('\n');
+    json_decref(json);
 }
 
 static void add_digest(struct digest **list, size_t *count, const struct digest *digest)

@@ -181,7 +181,7 @@ static void commit(struct fetch *fetch)
 static int transfer_sink(void *userdata, int64_t offset, const void *data, size_t len,
                          struct error *err)
 {
-    struct transfer *t = userdata;
+    struct stretch *t = userdata;
     int64_t stop = atomic_load(&t->end);
     bool enough = offset + (int64_t)len >= stop;
     if (offset + (int64_t)len > stop)
@@ -216,17 +216,17 @@ static void conclude(struct fetch *fetch, int64_t took, const struct registry_tr
         failed(fetch, err);
 }
 
-static void unlist(struct run *run, struct transfer *t)
+static void unlist(struct run *run, struct stretch *t)
 {
-    for (struct transfer **p = &run->transfers; *p; p = &(*p)->next)
+    for (struct stretch **p = &run->stretches; *p; p = &(*p)->next)
         if (*p == t) {
             *p = t->next;
             return;
         }
 }
 
-/* Fill [t->start, t->end); it is in run->transfers already. */
-static void transfer(struct transfer *t, struct registry_client *client)
+/* Fill [t->start, t->end); it is in run->stretches already. */
+static void transfer(struct stretch *t, struct registry_client *client)
 {
     struct fetch *fetch = t->fetch;
     struct run *run = fetch->run;
@@ -256,10 +256,10 @@ static void transfer(struct transfer *t, struct registry_client *client)
 }
 
 /* With run->mutex held. */
-static void enlist(struct run *run, struct transfer *t)
+static void enlist(struct run *run, struct stretch *t)
 {
-    t->next = run->transfers;
-    run->transfers = t;
+    t->next = run->stretches;
+    run->stretches = t;
     t->fetch->active++;
 }
 
@@ -322,7 +322,7 @@ void fetch_blob(struct fetch *fetch, struct registry_client *client)
     if (!fetch->shown)
         fetch->shown = progress_transfer_started(run->progress, &fetch->blob.digest, fetch->name,
                                                  fetch->blob.size, start);
-    struct transfer t = {.fetch = fetch, .start = start, .pos = start, .end = past};
+    struct stretch t = {.fetch = fetch, .start = start, .pos = start, .end = past};
     pthread_mutex_lock(&run->mutex);
     enlist(run, &t);
     pthread_mutex_unlock(&run->mutex);
@@ -330,11 +330,11 @@ void fetch_blob(struct fetch *fetch, struct registry_client *client)
 }
 
 /* The transfer that is worth splitting most; NULL: none. With run->mutex held. */
-static struct transfer *largest(struct run *run, int64_t now)
+static struct stretch *largest(struct run *run, int64_t now)
 {
-    struct transfer *best = NULL;
+    struct stretch *best = NULL;
     int64_t best_left = 0;
-    for (struct transfer *t = run->transfers; t; t = t->next) {
+    for (struct stretch *t = run->stretches; t; t = t->next) {
         int64_t pos = atomic_load(&t->pos), left = atomic_load(&t->end) - pos;
         int64_t took = now - t->began, done = pos - t->start;
         if (t->began == 0 || left < 2 * SPLIT_LEFT || left <= best_left || t->fetch->wrong > 0)
@@ -352,13 +352,13 @@ static struct transfer *largest(struct run *run, int64_t now)
 
 bool fetch_split(struct run *run, struct registry_client *client)
 {
-    struct transfer t = {0};
+    struct stretch t = {0};
 
     pthread_mutex_lock(&run->mutex);
-    struct transfer *running = largest(run, monotonic_now());
+    struct stretch *running = largest(run, monotonic_now());
     if (running) {
         int64_t pos = atomic_load(&running->pos), past = atomic_load(&running->end);
-        t = (struct transfer){.fetch = running->fetch,
+        t = (struct stretch){.fetch = running->fetch,
                               .start = pos + (past - pos) / 2,
                               .pos = pos + (past - pos) / 2,
                               .end = past};

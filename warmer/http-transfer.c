@@ -283,7 +283,7 @@ static CURLcode set_tls(struct transfer *t)
     bad |= curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
     bad |= curl_easy_setopt(easy, CURLOPT_CAPATH, key);
     bad |= curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, NULL);
-    bad |= curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
+    bad |= curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, key);
     bad |= curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     bad |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, verify ? 1L : 0L);
     bad |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);

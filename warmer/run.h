@@ -15,11 +15,11 @@
  * to the worker that plans or publishes it; a fetch to the worker that fetches it. In between they
  * belong to the queue. What several touch at once is guarded by run->mutex, which is held for a
  * few instructions, never while anything is read, written or awaited, and never with another:
- *     run->targets, ->fetches, ->transfers  the tables
+ *     run->targets, ->fetches, ->stretches  the tables
  *     target->images, ->missing, ->failed   who waits, for how many blobs, and the first failure
  *     fetch->targets, ->state, ->failed     who waits for it, and how it went
  *     fetch->active, ->trouble              its transfers, and what befell the first of them
- * A transfer's pos and end are atomic: its worker moves the one, a splitter the other.
+ * A stretch's pos and end are atomic: its worker moves the one, a splitter the other.
  * One exception to "never with another": fetch_split() asks queue_claim() under it.
  */
 #pragma once
@@ -54,7 +54,7 @@ struct run {
     struct target **targets;
     size_t target_count;
     void *fetches; /* tsearch(3) tree of struct fetch, by digest */
-    struct transfer *transfers;
+    struct stretch *stretches;
 };
 
 struct image {
@@ -94,8 +94,8 @@ struct target {
     struct error failed;
 };
 
-struct transfer { /* one stretch of a blob on one connection; on its worker's stack */
-    struct transfer *next;
+struct stretch { /* one stretch of a blob on one connection; on its worker's stack */
+    struct stretch *next;
     struct fetch *fetch;
     int64_t start, began;
     _Atomic int64_t pos, end;

@@ -70,19 +70,63 @@ static BIO *pem_open(const char *path, struct error *err)
     return bio;
 }
 
-/* Add a file's certificates to the store. Returns how many it held; -1 when the file cannot be
- * opened. What looks like a certificate and is none ends the file. */
-static int add_file(X509_STORE *store, const char *path, struct error *err)
+/* What was read already, byte for byte: a system's directory holds what its bundle holds, and to
+ * parse a certificate costs more than all the rest. */
+struct seen {
+    struct seen_certificate {
+        unsigned char *der;
+        long len;
+    } * list;
+    size_t count;
+};
+
+static bool seen_before(const struct seen *seen, const unsigned char *der, long len)
+{
+    for (size_t i = 0; i < seen->count; i++)
+        if (seen->list[i].len == len && memcmp(seen->list[i].der, der, (size_t)len) == 0)
+            return true;
+    return false;
+}
+
+static void seen_release(struct seen *seen)
+{
+    for (size_t i = 0; i < seen->count; i++)
+        OPENSSL_free(seen->list[i].der);
+    free(seen->list);
+}
+#define cleanup_seen __attribute__((cleanup(seen_release)))
+
+static bool add_der(X509_STORE *store, const unsigned char *der, long len)
+{
+    X509 *certificate = d2i_X509(NULL, &der, len);
+    bool added = certificate && X509_STORE_add_cert(store, certificate);
+    X509_free(certificate);
+    return added;
+}
+
+/* Add a file's certificates to the store. Returns how many it held; -1 when it cannot be opened.
+ * Blocks of another type, and what cannot be parsed, are passed over, as in Go. */
+static int add_file(X509_STORE *store, struct seen *seen, const char *path, struct error *err)
 {
     BIO *bio = pem_open(path, err);
     if (!bio)
         return -1;
     int count = 0;
-    X509 *certificate;
-    while ((certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
-        if (X509_STORE_add_cert(store, certificate))
+    char *type, *header;
+    unsigned char *der;
+    long len;
+    while (PEM_read_bio(bio, &type, &header, &der, &len)) {
+        bool is_certificate = strcmp(type, PEM_STRING_X509) == 0;
+        OPENSSL_free(type);
+        OPENSSL_free(header);
+        if (is_certificate && seen_before(seen, der, len)) {
             count++;
-        X509_free(certificate);
+        } else if (is_certificate && add_der(store, der, len)) {
+            *array_add(seen->list, seen->count) = (struct seen_certificate){der, len};
+            count++;
+            continue;
+        }
+        OPENSSL_clear_free(der, (size_t)len); /* it may have been a key */
     }
     BIO_free(bio);
     ERR_clear_error(); /* the end of the file is an error to OpenSSL, and left-overs confuse curl */
@@ -90,9 +134,9 @@ static int add_file(X509_STORE *store, const char *path, struct error *err)
 }
 
 /* A file that must hold certificates. */
-static int add_named_file(X509_STORE *store, const char *path, struct error *err)
+static int add_named_file(X509_STORE *store, struct seen *seen, const char *path, struct error *err)
 {
-    int count = add_file(store, path, err);
+    int count = add_file(store, seen, path, err);
     if (count < 0)
         return -1;
     if (count == 0)
@@ -103,7 +147,7 @@ static int add_named_file(X509_STORE *store, const char *path, struct error *err
 /* Every file of each directory, whatever its name; not the symlinks by hash to its own files. A
  * directory that is missing and a file that is no certificate are passed over: such directories
  * hold all sorts of things. */
-static void add_directories(X509_STORE *store, const char *directories)
+static void add_directories(X509_STORE *store, struct seen *seen, const char *directories)
 {
     cleanup_free char *list = xstrdup(directories);
     char *rest = NULL;
@@ -118,7 +162,7 @@ static void add_directories(X509_STORE *store, const char *directories)
             if (len > 0 && !memchr(target, '/', (size_t)len) && target[0] != '.')
                 continue;
             cleanup_free char *file = xasprintf("%s/%s", path, entry->d_name);
-            (void)add_file(store, file, NULL);
+            (void)add_file(store, seen, file, NULL);
         }
         closedir(directory);
     }
@@ -129,18 +173,19 @@ int roots_load(struct roots **ret, struct error *err)
     const char *file = getenv("SSL_CERT_FILE"), *directories = getenv("SSL_CERT_DIR");
     bool has_file = file && *file, has_directories = directories && *directories;
     X509_STORE *store = store_new();
+    cleanup_seen struct seen seen = {0};
 
-    if (has_file && add_named_file(store, file, err) < 0) {
+    if (has_file && add_named_file(store, &seen, file, err) < 0) {
         X509_STORE_free(store);
         return error_prefix(err, "SSL_CERT_FILE");
     }
     if (has_directories)
-        add_directories(store, directories);
+        add_directories(store, &seen, directories);
     if (!has_file && !has_directories) {
         for (size_t i = 0; i < sizeof system_files / sizeof *system_files; i++)
-            if (add_file(store, system_files[i], NULL) > 0)
+            if (add_file(store, &seen, system_files[i], NULL) > 0)
                 break;
-        add_directories(store, SYSTEM_DIRECTORIES);
+        add_directories(store, &seen, SYSTEM_DIRECTORIES);
     }
     struct roots *r = xcalloc(1, sizeof *r);
     r->store = store;
@@ -234,12 +279,13 @@ int trust_new(const struct roots *roots, const struct trust_options *options, st
 {
     static atomic_uint last_id;
     struct trust *t = xcalloc(1, sizeof *t);
+    cleanup_seen struct seen seen = {0};
     t->id = atomic_fetch_add(&last_id, 1) + 1;
     t->skip_verify = options->skip_verify;
     if (options->certificates && options->certificates[0])
         t->store = store_copy(roots);
     for (const char *const *path = options->certificates; path && *path; path++)
-        if (add_named_file(t->store, *path, err) < 0)
+        if (add_named_file(t->store, &seen, *path, err) < 0)
             goto failed;
     if (options->client_certificate &&
         load_client(t, options->client_certificate, options->client_key, err) < 0)

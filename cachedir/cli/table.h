@@ -9,8 +9,14 @@
 
 struct table;
 
-enum table_column { TABLE_LEFT = 0, TABLE_RIGHT = 1, TABLE_SHRINK = 2 };
+enum table_column {
+    TABLE_LEFT = 0,
+    TABLE_RIGHT = 1,
+    TABLE_SHRINK = 2,
+    TABLE_REST = 3, /* the last one, free text: takes no part in the fitting, and may be empty */
+};
 
+/* `headings` and `kinds` are borrowed, and have a member for each column. */
 struct table *table_new(size_t columns, const char *const *headings,
                         const enum table_column *kinds);
 /* One cell after another, row by row; the text is copied. NULL is "-". */

@@ -243,7 +243,7 @@ static void test_wrong_name(void **state)
     assert_int_equal(kind, ERROR_CONFIG);
     assert_non_null(strstr(says, "target host name '127.0.0.1'"));
     cleanup_free char *none = ask(&s, skips, false, name, &kind);
-    assert_int_equal(kind, ERROR_NONE);
+    assert_string_equal(none, "");
     trust_free(added);
     trust_free(skips);
     teardown(&s);
@@ -313,7 +313,8 @@ static void test_no_tls(void **state)
     char name[64];
     enum error_kind kind;
     cleanup_free char *says = ask(&s, NULL, false, name, &kind);
-    assert_true(kind == ERROR_PROTOCOL || kind == ERROR_TRANSIENT);
+    if (kind != ERROR_PROTOCOL && kind != ERROR_TRANSIENT)
+        fail_msg("%s", says);
     teardown(&s);
 }
 

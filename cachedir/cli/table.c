@@ -1,0 +1,117 @@
+#include "table.h"
+
+#include "cachedir/alloc.h"
+#include "cachedir/text.h"
+#include "terminal.h"
+
+#include <string.h>
+
+#define GAP 2        /* columns between columns */
+#define SHRUNK_MIN 8 /* nothing is recognised in less */
+
+struct table {
+    size_t columns;
+    const enum table_column *kinds;
+    char **cells; /* row by row; the headings are the first row */
+    size_t count;
+};
+
+struct table *table_new(size_t columns, const char *const *headings, const enum table_column *kinds)
+{
+    struct table *t = xcalloc(1, sizeof *t);
+    t->columns = columns;
+    t->kinds = kinds;
+    for (size_t i = 0; i < columns; i++)
+        table_cell(t, headings[i]);
+    return t;
+}
+
+void table_cell(struct table *t, const char *text)
+{
+    *array_add(t->cells, t->count) = xstrdup(text ? text : "-");
+}
+
+void table_cellf(struct table *t, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    *array_add(t->cells, t->count) = xvasprintf(format, args);
+    va_end(args);
+}
+
+static size_t sum(const size_t *widths, size_t count)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += widths[i] + (i ? GAP : 0);
+    return total;
+}
+
+/* Narrow the widest column that may shrink, again and again. */
+static void shrink(const struct table *t, size_t *widths, size_t count, size_t room)
+{
+    while (sum(widths, count) > room) {
+        size_t *widest = NULL;
+        for (size_t i = 0; i < count; i++)
+            if (t->kinds[i] == TABLE_SHRINK && widths[i] > SHRUNK_MIN &&
+                (!widest || widths[i] > *widest))
+                widest = &widths[i];
+        if (!widest)
+            return;
+        (*widest)--;
+    }
+}
+
+static void pad(FILE *out, size_t columns)
+{
+    fprintf(out, "%*s", (int)columns, "");
+}
+
+static void print_row(const struct table *t, char *const *row, const size_t *widths, FILE *out)
+{
+    size_t owed = 0; /* spaces: not written where nothing follows */
+    for (size_t i = 0; i < t->columns; i++) {
+        cleanup_free char *text =
+            t->kinds[i] == TABLE_REST ? xstrdup(row[i]) : terminal_shorten(row[i], widths[i]);
+        size_t width = text_columns(text), blank = widths[i] > width ? widths[i] - width : 0;
+        if (t->kinds[i] == TABLE_RIGHT) {
+            owed += blank;
+            blank = 0;
+        }
+        if (*text) {
+            pad(out, owed);
+            fputs(text, out);
+            owed = 0;
+        } else {
+            blank = widths[i];
+        }
+        owed += blank + GAP;
+    }
+    fputc('\n', out);
+}
+
+void table_print(struct table *t, FILE *out)
+{
+    const size_t n = t->columns;
+    cleanup_free size_t *widths = xcalloc(n, sizeof *widths);
+    for (size_t i = 0; i < t->count; i++) {
+        size_t width = text_columns(t->cells[i]);
+        if (t->kinds[i % n] != TABLE_REST && width > widths[i % n])
+            widths[i % n] = width;
+    }
+    unsigned columns, rows;
+    if (terminal_size(fileno(out), &columns, &rows))
+        shrink(t, widths, t->kinds[n - 1] == TABLE_REST ? n - 1 : n, columns);
+    for (size_t i = 0; i + n <= t->count; i += n)
+        print_row(t, &t->cells[i], widths, out);
+}
+
+void table_free(struct table *t)
+{
+    if (!t)
+        return;
+    for (size_t i = 0; i < t->count; i++)
+        free(t->cells[i]);
+    free(t->cells);
+    free(t);
+}
