@@ -1,6 +1,5 @@
 #include "place.h"
 
-#include "address.h"
 #include "cachedir/alloc.h"
 #include "cachedir/text.h"
 

@@ -21,9 +21,9 @@ static const struct {
     [LOG_TRACE] = {"trace", "TRAC", 37},
 };
 
-const char *const log_level_choices[] = {"panic", "fatal", "error", "warn|warning",
-                                         "info",  "debug", "trace", NULL};
-const char *const log_format_choices[] = {"text", "color", "json", NULL};
+const char *const log_levels[] = {"panic", "fatal", "error", "warn|warning",
+                                  "info",  "debug", "trace", NULL};
+const char *const log_formats[] = {"text", "color", "json", NULL};
 
 /* Shared by all threads. The level is read without the lock; the rest is guarded by the mutex. */
 static atomic_int wanted = LOG_INFO;

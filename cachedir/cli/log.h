@@ -19,8 +19,8 @@ enum log_level { LOG_PANIC, LOG_FATAL, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG,
 enum log_format { LOG_TEXT, LOG_COLOR, LOG_JSON };
 
 /* For an option table: the names in the order of the enums. */
-extern const char *const log_level_choices[];
-extern const char *const log_format_choices[];
+extern const char *const log_levels[];
+extern const char *const log_formats[];
 
 struct log_options {
     enum log_level level;

@@ -24,8 +24,8 @@ static json_t *descriptor_json(const struct descriptor *d)
                      "size", (json_int_t)d->size);
 }
 
-void test_image_make(struct test_image *image, const char *architecture,
-                     const char *const *layers, size_t count, bool docker)
+void test_image_make(struct test_image *image, const char *architecture, const char *const *layers,
+                     size_t count, bool docker)
 {
     *image = (struct test_image){0};
     cleanup_free char *config =
@@ -85,8 +85,8 @@ int test_image_warm(struct cachedir *cd, const struct test_image *image, bool di
 {
     struct cachedir_stage *stage;
     int written = 0;
-    if (cachedir_stage_new(cd, &image->digest, NULL, image->manifest, image->manifest_len, "test/image:1", distrust,
-                           &stage, err) < 0)
+    if (cachedir_stage_new(cd, &image->digest, NULL, image->manifest, image->manifest_len,
+                           "test/image:1", distrust, &stage, err) < 0)
         return -1;
     for (size_t i = 0; i < image->count && written >= 0; i++) {
         int taken = cachedir_stage_take(stage, &image->descriptors[i], err);

@@ -17,8 +17,8 @@ struct test_image {
 };
 
 /* `layers` are contents; the same content makes the same layer. docker: Docker's media types. */
-void test_image_make(struct test_image *image, const char *architecture,
-                     const char *const *layers, size_t count, bool docker);
+void test_image_make(struct test_image *image, const char *architecture, const char *const *layers,
+                     size_t count, bool docker);
 void test_image_free(struct test_image *image);
 
 /* Warm it: stage, take what is there, write the rest, publish. Returns how many blobs had to be

@@ -210,7 +210,10 @@ static void lose_pool_name(const struct fixture *f, const char *blob)
     cleanup_free char *pool = xasprintf("blobs/sha256/%s", strrchr(blob, '/') + 1);
     assert_int_equal(unlinkat(f->root, pool, 0), 0);
 }
-static void shorten(const struct fixture *f, const char *blob) { overwrite(f, blob, "short"); }
+static void shorten(const struct fixture *f, const char *blob)
+{
+    overwrite(f, blob, "short");
+}
 static void rot(const struct fixture *f, const char *blob)
 {
     cleanup_close int fd = openat(f->root, blob, O_WRONLY | O_CLOEXEC);
@@ -307,12 +310,9 @@ static void test_every_fallback_makes_the_same_entry(void **state)
 {
     struct fixture *f = *state;
     static const unsigned abilities[] = {
-        CACHEDIR_HARD_LINKS,
-        CACHEDIR_HARD_LINKS | CACHEDIR_REFLINKS,
-        CACHEDIR_LOCKS,
-        CACHEDIR_RENAME_DIRECTORIES,
-        CACHEDIR_OPENAT2,
-        ~0U,
+        CACHEDIR_HARD_LINKS, CACHEDIR_HARD_LINKS | CACHEDIR_REFLINKS,
+        CACHEDIR_LOCKS,      CACHEDIR_RENAME_DIRECTORIES,
+        CACHEDIR_OPENAT2,    ~0U,
     };
     for (size_t i = 0; i < sizeof abilities / sizeof *abilities; i++) {
         assert_int_equal(fs_remove(f->root, f->a.digest.text), 0);
@@ -345,9 +345,8 @@ static void test_adopts_what_kaniko_left(void **state)
     struct stat blob = stat_of(f, "%s", layer);
     assert_int_equal(stat_of(f, "%s", f->a.digest.text).st_mode, S_IFDIR | 0755);
     assert_int_equal(blob.st_mode, S_IFREG | 0644);
-    assert_int_equal(
-        blob.st_ino,
-        stat_of(f, "blobs/sha256/%s", digest_hex(&f->a.descriptors[1].digest)).st_ino);
+    assert_int_equal(blob.st_ino,
+                     stat_of(f, "blobs/sha256/%s", digest_hex(&f->a.descriptors[1].digest)).st_ino);
     /* Another image then takes the layer from there. */
     assert_int_equal(warm(f, &f->b, false), 2);
 
@@ -367,8 +366,8 @@ static void test_a_partial_file_is_resumed(void **state)
     struct cachedir_blob *blob, *other;
     int64_t start, end;
 
-    assert_ok(cachedir_stage_new(f->cd, &f->a.digest, NULL, f->a.manifest, f->a.manifest_len, NULL, false,
-                                 &stage, &err));
+    assert_ok(cachedir_stage_new(f->cd, &f->a.digest, NULL, f->a.manifest, f->a.manifest_len, NULL,
+                                 false, &stage, &err));
     assert_ok(cachedir_blob_open(stage, &f->a.descriptors[1], false, &blob, &err));
     assert_int_equal(cachedir_blob_open(stage, &f->a.descriptors[1], false, &other, &err), -1);
     assert_int_equal(err.kind, ERROR_LOCKED);
@@ -400,8 +399,8 @@ static void test_wrong_bytes_are_dropped(void **state)
     struct cachedir_blob *blob;
     int64_t start, end;
 
-    assert_ok(cachedir_stage_new(f->cd, &f->a.digest, NULL, f->a.manifest, f->a.manifest_len, NULL, false,
-                                 &stage, &err));
+    assert_ok(cachedir_stage_new(f->cd, &f->a.digest, NULL, f->a.manifest, f->a.manifest_len, NULL,
+                                 false, &stage, &err));
     assert_ok(cachedir_blob_open(stage, &f->a.descriptors[1], false, &blob, &err));
     assert_int_equal(cachedir_blob_write(blob, 0, "first layer and more", 20, &err), -1);
     assert_int_equal(err.kind, ERROR_DIGEST);
