@@ -341,3 +341,21 @@ struct cachedir_usage {
 
 /* How much is here. */
 int cachedir_usage(struct cachedir *cd, struct cachedir_usage *ret, struct error *err);
+
+enum cachedir_verdict { CACHEDIR_GOOD, CACHEDIR_WEAKER, CACHEDIR_BAD, CACHEDIR_UNKNOWN };
+
+struct cachedir_finding {
+    const char *check; /* a fixed word: "hard-links", "colons", ... */
+    enum cachedir_verdict verdict;
+    char *detail;     /* what was seen; owned by the caller of `told` only during the call */
+    const char *then; /* what it means, or what to do; NULL: nothing to say */
+};
+
+/*
+ * Try what this volume can do, in a directory of its own that is removed again. BAD: it cannot be
+ * used as it is; WEAKER: it works, and `then` says how. On a read-only volume what needs writing is
+ * UNKNOWN.
+ */
+int cachedir_doctor(struct cachedir *cd,
+                    void (*told)(void *userdata, const struct cachedir_finding *finding),
+                    void *userdata, struct error *err);

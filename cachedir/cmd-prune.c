@@ -43,12 +43,12 @@ static const struct command_spec spec = {
     .usage = "[options]",
     .summary = "remove what is over: by age, by size, by free space",
     .options = options,
-    .epilog =
-        "Removed, in this order: what killed runs left; partial files older than the TTL; entries\n"
-        "expired for longer than the grace; with --superseded, what its tag has left; blobs that\n"
-        "nothing names. Under --max-size and --min-free then also the oldest entries, however\n"
-        "young: that may cost a running build its base, and is called \"evicted\".\n"
-        "Exit code: 0 done, 1 the limits cannot be met, 75 another prune is at work.\n",
+    .epilog = "Removed, in this order: what killed runs left; partial files older than the\n"
+              "TTL; entries expired for longer than the grace; with --superseded, what its tag\n"
+              "has left; blobs that nothing names. Under --max-size and --min-free then also\n"
+              "the oldest entries, however young: that may cost a running build its base, and\n"
+              "is called \"evicted\".\n\n"
+              "Exit code: 0 done, 1 the limits cannot be met, 75 another prune is at work.\n",
 };
 
 static volatile bool stop;

@@ -50,6 +50,7 @@ extern const struct command command_verify;
 extern const struct command command_prune;
 extern const struct command command_remove;
 extern const struct command command_du;
+extern const struct command command_doctor;
 
 /* ERROR_USAGE when there are operands. */
 int command_no_operands(const char *name, char **operands, struct error *err);

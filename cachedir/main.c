@@ -11,7 +11,8 @@ const char *const verbosity_choices[] = {"panic", "fatal", "error", "warn",
 const char *const log_format_choices[] = {"text", "color", "json", NULL};
 
 static const struct command *const commands[] = {&command_list,  &command_inspect, &command_verify,
-                                                 &command_prune, &command_remove,  &command_du};
+                                                 &command_prune, &command_remove,  &command_du,
+                                                 &command_doctor};
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void usage(FILE *out)

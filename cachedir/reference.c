@@ -53,7 +53,7 @@ static const char *check_text(const char *text)
             return "only ASCII may stand in it (write a host's name in its xn-- form)";
     }
     if (strstr(text, "://"))
-        return "leave out what stands in front of \"//\", and the \"//\"";
+        return "an image reference has no scheme like https:// in front";
     return NULL;
 }
 

@@ -178,12 +178,13 @@ static const char *duration_part(const char **text, int64_t *ret_ns)
     s += whole_len;
 
     /* As Go does it: the digits that a nanosecond of an hour cannot show are read and dropped. */
-    double fraction = 0, scale = 1;
+    uint64_t fraction = 0;
+    double scale = 1;
     size_t fraction_len = 0;
     if (*s == '.') {
         fraction_len = strspn(++s, digits);
         for (size_t i = 0; i < fraction_len && i < 18; i++) {
-            fraction = fraction * 10 + (s[i] - '0');
+            fraction = fraction * 10 + (uint64_t)(s[i] - '0');
             scale *= 10;
         }
         s += fraction_len;
@@ -199,7 +200,7 @@ static const char *duration_part(const char **text, int64_t *ret_ns)
         return "the units are ns, us, ms, s, m and h (a day is 24h)";
     int64_t ns;
     if (__builtin_mul_overflow(whole, unit->ns, &ns) ||
-        __builtin_add_overflow(ns, (int64_t)(fraction * ((double)unit->ns / scale)), &ns))
+        __builtin_add_overflow(ns, (int64_t)((double)fraction * ((double)unit->ns / scale)), &ns))
         return too_long;
     *text = s + unit_len;
     *ret_ns = ns;

@@ -277,9 +277,10 @@ static bool take(struct credentials *c, struct source *s, const char *registry,
         return true;
     }
     cleanup_free char *shown = text_foreign_str(helper);
-    say_once(c, e != NULL,
-             xasprintf("%s leaves %s to the credential helper \"%s\", which cannot be run from here",
-                       s->name, registry, shown));
+    say_once(c, true,
+             xasprintf("%s leaves %s to the credential helper \"%s\", which cannot be run from "
+                       "here: going on without",
+                       s->name, e ? registry : "all else", shown));
     return false;
 }
 

@@ -47,7 +47,7 @@ static const struct {
 
 /* libcurl takes OpenSSL's errors off its queue; what is left is the code in its own message:
  * "error:0A00010B:SSL routines::wrong version number". */
-static const char *tls_words(const char *curl_says)
+static const char *tls_words(const char *curl_says, bool *ret_no_tls)
 {
     const char *at = strstr(curl_says, "error:");
     if (!at)
@@ -55,8 +55,10 @@ static const char *tls_words(const char *curl_says)
     unsigned long code = strtoul(at + strlen("error:"), NULL, 16);
     if (ERR_GET_LIB(code) != ERR_LIB_SSL)
         return NULL;
+    int reason = ERR_GET_REASON(code);
+    *ret_no_tls = reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST;
     for (size_t i = 0; i < sizeof tls_never / sizeof *tls_never; i++)
-        if (tls_never[i].reason == ERR_GET_REASON(code))
+        if (tls_never[i].reason == reason)
             return tls_never[i].words;
     return NULL;
 }
@@ -129,7 +131,10 @@ static int fail_timeout(struct transfer *t, const char *host, struct error *err)
 {
     curl_off_t resolved = 0;
     (void)curl_easy_getinfo(t->client->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
-    cleanup_free char *limit = duration_format(t->client->http->connect_timeout_ns);
+    int64_t asked = t->request->connect_timeout_ns;
+    cleanup_free char *limit =
+        duration_format(asked > 0 ? asked : t->client->http->connect_timeout_ns);
+    t->response->timed_out = true;
     if (t->proxy)
         return error_set(err, ERROR_TRANSIENT, "no connection through the proxy %s within %s",
                          t->proxy->show, limit);
@@ -139,9 +144,9 @@ static int fail_timeout(struct transfer *t, const char *host, struct error *err)
                      (unsigned)t->url.port, limit);
 }
 
-static int fail_tls(const char *says, struct error *err)
+static int fail_tls(struct transfer *t, const char *says, struct error *err)
 {
-    const char *words = tls_words(says);
+    const char *words = tls_words(says, &t->response->no_tls);
     if (words)
         return error_set(err, ERROR_CONFIG, "%s", words);
     return error_set(err, ERROR_TRANSIENT, "TLS: %s", says);
@@ -178,7 +183,7 @@ int transfer_failed(struct transfer *t, CURLcode code, struct error *err)
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
         if (t->url.https)
-            return fail_tls(says, err);
+            return fail_tls(t, says, err);
         break;
     case CURLE_PARTIAL_FILE:
         return error_set(err, ERROR_TRANSIENT, "the connection was cut before the end: %s", says);

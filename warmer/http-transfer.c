@@ -232,6 +232,12 @@ static size_t on_body(char *data, size_t size, size_t count, void *userdata)
  * back.
  */
 
+static int64_t connect_timeout(const struct transfer *t)
+{
+    int64_t asked = t->request->connect_timeout_ns, usual = t->client->http->connect_timeout_ns;
+    return asked > 0 && asked < usual ? asked : usual;
+}
+
 static CURLcode set_connection(struct transfer *t)
 {
     CURL *easy = t->client->easy;
@@ -240,7 +246,7 @@ static CURLcode set_connection(struct transfer *t)
     bad |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     bad |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver's thread */
     bad |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
-                            (long)(h->connect_timeout_ns / (NS_PER_S / 1000)));
+                            (long)(connect_timeout(t) / (NS_PER_S / 1000)));
     bad |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)BUFFER);
     bad |= curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
     bad |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);

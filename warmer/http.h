@@ -113,6 +113,7 @@ struct http_request { /* everything is borrowed for the call */
      * that asks for a client certificate is shown the same.) */
     const struct trust *trust;
     bool client_certificate;
+    int64_t connect_timeout_ns; /* shorter than the options', for a first look; 0: theirs */
     /*
      * The deepest address class that may be connected to; deeper is ERROR_REFUSED, before a
      * packet is sent, and for connections that are used again too. The zero value is the
@@ -141,6 +142,8 @@ struct http_response {
     int64_t received; /* bytes of the body that arrived and were wanted */
     char *body;       /* buffered: `received` bytes and a NUL behind them; NULL when none came */
     bool too_long;    /* failed because there was more than max_body */
+    bool timed_out;   /* failed because no connection came about in time */
+    bool no_tls;      /* failed because what answers there does not speak TLS */
 
     /* The connection; known from on_headers on. Through a proxy, the class is what the URL's host
      * says by itself (a name that says nothing is public), and `address` is the proxy's. */

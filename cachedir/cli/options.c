@@ -118,7 +118,10 @@ static int set(const struct option_spec *spec, const char *shown, char *value, v
     if (set_member(spec, value, settings, &why) == 0)
         return 0;
     cleanup_free char *quoted = text_foreign_str(value);
-    (void)error_prefix(&why, "%s \"%s\"", shown, quoted);
+    if (spec->type == OPTION_DURATION || spec->type == OPTION_SIZE) /* quoted already */
+        (void)error_prefix(&why, "%s", shown);
+    else
+        (void)error_prefix(&why, "%s \"%s\"", shown, quoted);
     error_move(err, &why);
     return -1;
 }

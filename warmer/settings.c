@@ -1,0 +1,271 @@
+#include "settings.h"
+
+#include "cachedir/alloc.h"
+#include "cachedir/text.h"
+
+#include <string.h>
+
+#define SECONDS(n) (INT64_C(n) * NS_PER_S)
+
+static const char *const fail_choices[] = {"any", "all", "never", NULL};
+static const char *const progress_choices[] = {"auto", "bar", "plain", "none", NULL};
+
+/* Synonyms have no group: they work, and are not shown. */
+#define AT(member) offsetof(struct settings, member)
+static const struct option_spec options[] = {
+/* clang-format off */
+#define GROUP "Images"
+    {"image", 'i', OPTION_LIST, AT(images), "REF", GROUP, "warm this image; repeatable"},
+    {"images-file", 0, OPTION_LIST, AT(images_files), "FILE", GROUP,
+     "warm the images in this list, one a line; - is stdin; repeatable"},
+    {"platform", 0, OPTION_LIST, AT(platform_names), "OS/ARCH", GROUP,
+     "the platform of images that name none, as os/arch[/variant]; repeatable; kaniko's "
+     "--customPlatform and --custom-platform mean the same", "this machine's"},
+    {"customPlatform", 0, OPTION_LIST, AT(platform_names), "OS/ARCH"},
+    {"custom-platform", 0, OPTION_LIST, AT(platform_names), "OS/ARCH"},
+#undef GROUP
+#define GROUP "Directory"
+    {"cache-dir", 'c', OPTION_STRING, AT(cache_dir), "DIR", GROUP,
+     "the directory that the builder reads with its --cache-dir", "/cache"},
+    {"force", 'f', OPTION_BOOL, AT(force), NULL, GROUP,
+     "trust nothing that is there: hash every blob again, and fetch what fails"},
+    {"cache-ttl", 0, OPTION_DURATION, AT(cache_ttl_ns), "D", GROUP,
+     "how long an entry lives: the builder's --cache-ttl", "336h"},
+    {"fresh-for", 0, OPTION_DURATION, AT(fresh_for_ns), "D", GROUP,
+     "do not ask again for a tag that was checked less than D ago", "0"},
+#undef GROUP
+#define GROUP "Registries"
+    {"registry-map", 0, OPTION_LIST, AT(registry.registry_maps), "A=B;C=D", GROUP,
+     "ask B before A, and D before C; several for one are asked in their order; repeatable, "
+     "and added to by KANIKO_REGISTRY_MAP"},
+    {"registry-mirror", 0, OPTION_LIST, AT(registry.mirrors), "HOST", GROUP,
+     "ask this one before docker.io; repeatable, and added to by KANIKO_REGISTRY_MIRROR"},
+    {"skip-default-registry-fallback", 0, OPTION_BOOL, AT(registry.skip_default_fallback), NULL, GROUP,
+     "fail where no mirror has the image, instead of asking the original"},
+    {"insecure-pull", 0, OPTION_BOOL, AT(registry.insecure_pull), NULL, GROUP,
+     "plain HTTP for every registry"},
+    {"insecure-registry", 0, OPTION_LIST, AT(registry.insecure_registries), "HOST", GROUP,
+     "plain HTTP for this one; repeatable"},
+    {"skip-tls-verify-pull", 0, OPTION_BOOL, AT(registry.skip_tls_verify_pull), NULL, GROUP,
+     "do not verify the certificate of any registry"},
+    {"skip-tls-verify-registry", 0, OPTION_LIST, AT(registry.skip_tls_verify), "HOST", GROUP,
+     "do not verify the certificate of this one; repeatable"},
+    {"registry-certificate", 0, OPTION_LIST, AT(registry.certificates), "HOST=FILE", GROUP,
+     "trust the CA certificates in FILE, too, for this registry; repeatable"},
+    {"registry-client-cert", 0, OPTION_LIST, AT(registry.client_certificates), "HOST=CRT,KEY", GROUP,
+     "identify to this registry by a client certificate; repeatable"},
+    {"authfile", 0, OPTION_LIST, AT(registry.authfiles), "FILE", GROUP,
+     "credentials, in the form of docker's config.json, looked at before the usual places; "
+     "repeatable, and the first match wins"},
+    {"anonymous-retry", 0, OPTION_BOOL, AT(registry.anonymous_retry), NULL, GROUP,
+     "one anonymous try when a stored credential is refused", "true"},
+    {"foreign-layers", 0, OPTION_BOOL, AT(registry.foreign_layers), NULL, GROUP,
+     "fetch layers from the URLs in the manifest where no registry has them", "true"},
+#undef GROUP
+#define GROUP "Network"
+    {"jobs", 0, OPTION_UNSIGNED, AT(jobs), "N", GROUP, "connections in all", "8", NULL, 1, JOBS_MAX},
+    {"jobs-per-host", 0, OPTION_UNSIGNED, AT(jobs_per_host), "N", GROUP, "connections to one registry",
+     "as --jobs", NULL, 1, JOBS_MAX},
+    {"retries", 0, OPTION_UNSIGNED, AT(retries), "N", GROUP, "fruitless tries of one request", "5",
+     NULL, 0, 1000},
+    {"retry-max-time", 0, OPTION_DURATION, AT(retry_max_time_ns), "D", GROUP,
+     "time for waiting and fruitless tries of one request", "5m"},
+    {"stall-timeout", 0, OPTION_DURATION, AT(stall_timeout_ns), "D", GROUP,
+     "a transfer below 1 KiB/s for so long has stalled", "30s"},
+    {"timeout", 0, OPTION_DURATION, AT(timeout_ns), "D", GROUP, "time for the whole run", "none"},
+#undef GROUP
+#define GROUP "What is done"
+    {"check", 0, OPTION_BOOL, AT(check), NULL, GROUP,
+     "fetch nothing: exit 0 when every image is warm and current, 1 when not"},
+    {"dry-run", 0, OPTION_BOOL, AT(dry_run), NULL, GROUP,
+     "print what would be fetched and renewed, and change nothing"},
+    {"fail", 0, OPTION_CHOICE, AT(fail), "WHICH", GROUP, "which failures make the run fail", "any",
+     fail_choices},
+#undef GROUP
+#define GROUP "What is said"
+    {"progress", 0, OPTION_CHOICE, AT(progress), "HOW", GROUP, "what is told while it works", "auto",
+     progress_choices},
+    {"report", 0, OPTION_STRING, AT(report), "FILE", GROUP, "write the closing table as JSON, too"},
+    {"verbosity", 'v', OPTION_CHOICE, AT(verbosity), "LEVEL", GROUP, "what is logged", "info",
+     log_levels},
+    {"log-format", 0, OPTION_CHOICE, AT(log_format), "FORMAT", GROUP, "how it is logged",
+     "color on a terminal, else text", log_formats},
+    {"log-timestamp", 0, OPTION_BOOL, AT(log_timestamp), NULL, GROUP,
+     "the time of day in every line of the log, also in color"},
+#undef GROUP
+#define GROUP "Other"
+    {"help", 'h', OPTION_BOOL, AT(help), NULL, GROUP, "print this"},
+    {"version", 0, OPTION_BOOL, AT(version), NULL, GROUP, "print the version"},
+    {"completion", 0, OPTION_STRING, AT(completion), "SHELL", GROUP,
+     "print a completion script for bash, zsh or fish"},
+    {"check-args", 0, OPTION_BOOL, AT(check_args), NULL, GROUP,
+     "check the options and lists, and stop"},
+#undef GROUP
+    {0},
+    /* clang-format on */
+};
+
+const struct command_spec warmer_command = {
+    .name = "warmer",
+    .usage = "[--image REF]... [--images-file FILE]... [options]",
+    .summary = "Pull base images into the directory that kaniko's executor reads with "
+               "--cache-dir, and keep warm what is there.",
+    .options = options,
+    .epilog = "Exit codes: 0 all is well; 1 --check found something to do; 64 usage, bad\n"
+              "reference; 65 wrong bytes, no such platform; 66 no such image, tag or list;\n"
+              "73 the directory cannot be made; 74 I/O error, no space; 75 worth another\n"
+              "try; 77 refused; 78 bad configuration or credentials; 128+n on signal n.\n"
+              "\n"
+              "  warmer -c /cache -i debian:bookworm-slim -i node:22\n"
+              "  warmer -c /cache --images-file images.txt --fail never\n",
+};
+
+/* Each of a list has the form LEFT=RIGHT, and RIGHT holds `needed` if that is not 0. */
+static int check_pairs(char **list, const char *option, const char *form, char needed,
+                       struct error *err)
+{
+    for (; list && *list; list++) {
+        const char *equals = strchr(*list, '=');
+        if (equals && equals != *list && equals[1] && (!needed || strchr(equals, needed)))
+            continue;
+        cleanup_free char *shown = text_foreign_str(*list);
+        return error_set(err, ERROR_USAGE, "%s \"%s\": must be %s", option, shown, form);
+    }
+    return 0;
+}
+
+static int check_hosts(char **list, const char *option, struct error *err)
+{
+    for (; list && *list; list++) {
+        if (**list && !strpbrk(*list, " \t\r\n=;,") && !strstr(*list, "://"))
+            continue;
+        cleanup_free char *shown = text_foreign_str(*list);
+        return error_set(err, ERROR_USAGE,
+                         "%s \"%s\": must be one host[:port], without http:// or https://", option,
+                         shown);
+    }
+    return 0;
+}
+
+/* "A=B;C=D" each; an empty part, as after a last semicolon, is none. */
+static int check_maps(char **list, const char *option, struct error *err)
+{
+    for (; list && *list; list++) {
+        cleanup_free char *copy = xstrdup(*list);
+        char *rest = NULL;
+        for (char *part = strtok_r(copy, ";", &rest); part; part = strtok_r(NULL, ";", &rest)) {
+            char *one[] = {part, NULL};
+            if (check_pairs(one, option, "A=B, or several with ';' between them", 0, err) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static int add_platforms(struct settings *s, struct error *err)
+{
+    for (char **name = s->platform_names; name && *name; name++) {
+        struct platform platform = {0};
+        struct error why = {0};
+        if (platform_parse(*name, &platform, &why) < 0) {
+            (void)error_prefix(&why, "--platform");
+            error_move(err, &why);
+            return -1;
+        }
+        bool known = false;
+        for (size_t i = 0; i < s->platform_count && !known; i++)
+            known = platform_equal(&s->platforms[i], &platform);
+        if (known)
+            platform_release(&platform);
+        else
+            *array_add(s->platforms, s->platform_count) = platform;
+    }
+    if (s->platform_count == 0)
+        platform_host(array_add(s->platforms, s->platform_count));
+    return 0;
+}
+
+static int add_environment(struct settings *s, struct error *err)
+{
+    static const char format[] = "FF_KANIKO_OCI_WARMER";
+    char *map = getenv("KANIKO_REGISTRY_MAP"), *mirror = getenv("KANIKO_REGISTRY_MIRROR");
+    const char *oci = getenv(format);
+    bool wanted;
+    if (map && *map)
+        options_list_add(&s->registry.registry_maps, map);
+    if (mirror && *mirror)
+        options_list_add(&s->registry.mirrors, mirror);
+    if (!oci || !*oci)
+        return 0;
+    if (!options_bool(oci, &wanted)) {
+        cleanup_free char *shown = text_foreign_str(oci);
+        return error_set(err, ERROR_USAGE, "%s \"%s\": must be true or false", format, shown);
+    }
+    if (!wanted)
+        return error_set(err, ERROR_USAGE,
+                         "%s is false, but only the format oci is written here: unset it, for the "
+                         "executor, too",
+                         format);
+    return 0;
+}
+
+static int check(const struct settings *s, struct error *err)
+{
+    const struct registry_options *r = &s->registry;
+    if (check_hosts(r->insecure_registries, "--insecure-registry", err) < 0 ||
+        check_hosts(r->skip_tls_verify, "--skip-tls-verify-registry", err) < 0 ||
+        check_hosts(r->mirrors, "--registry-mirror", err) < 0 ||
+        check_maps(r->registry_maps, "--registry-map", err) < 0 ||
+        check_pairs(r->certificates, "--registry-certificate", "HOST=FILE", 0, err) < 0 ||
+        check_pairs(r->client_certificates, "--registry-client-cert", "HOST=CRT,KEY", ',', err) < 0)
+        return -1;
+    if (s->check && s->dry_run)
+        return error_set(err, ERROR_USAGE, "--check and --dry-run exclude each other");
+    if (!*s->cache_dir)
+        return error_set(err, ERROR_USAGE, "--cache-dir is empty");
+    if (s->stall_timeout_ns < NS_PER_S)
+        return error_set(err, ERROR_USAGE, "--stall-timeout must be at least 1s");
+    if (!s->images && !s->images_files)
+        return error_set(err, ERROR_USAGE,
+                         "nothing to warm: give --image REF or --images-file FILE");
+    return 0;
+}
+
+int settings_load(int argc, char **argv, struct settings *ret, struct error *err)
+{
+    int operand;
+    *ret = (struct settings){
+        .cache_dir = "/cache",
+        .cache_ttl_ns = SECONDS(336 * 3600),
+        .registry = {.anonymous_retry = true, .foreign_layers = true},
+        .jobs = 8,
+        .retries = 5,
+        .retry_max_time_ns = SECONDS(300),
+        .stall_timeout_ns = SECONDS(30),
+        .verbosity = LOG_INFO,
+        .log_format = log_default_format(),
+    };
+    if (options_parse(&warmer_command, argc, argv, ret, &operand, err) < 0)
+        return -1;
+    if (ret->help || ret->version || ret->completion)
+        return 0;
+    if (operand < argc) {
+        cleanup_free char *shown = text_foreign_str(argv[operand]);
+        return error_set(err, ERROR_USAGE, "unexpected \"%s\": images are given by --image", shown);
+    }
+    if (ret->jobs_per_host == 0)
+        ret->jobs_per_host = ret->jobs;
+    ret->registry.stall_timeout_ns = ret->stall_timeout_ns;
+    if (add_environment(ret, err) < 0 || add_platforms(ret, err) < 0)
+        return -1;
+    return check(ret, err);
+}
+
+void settings_release(struct settings *s)
+{
+    for (size_t i = 0; i < s->platform_count; i++)
+        platform_release(&s->platforms[i]);
+    free(s->platforms);
+    options_release(&warmer_command, s);
+    *s = (struct settings){0};
+}
