@@ -339,6 +339,9 @@ struct cachedir_usage {
     int64_t volume_bytes, free_bytes; /* of the file system; free for us */
 };
 
+/* How large the file system is, and how much of it is free for us, in bytes. */
+int cachedir_space(struct cachedir *cd, int64_t *ret_size, int64_t *ret_free, struct error *err);
+
 /* How much is here. */
 int cachedir_usage(struct cachedir *cd, struct cachedir_usage *ret, struct error *err);
 

@@ -283,8 +283,7 @@ static int prune_by_limits(struct pruning *p, struct error *err)
 
 /* ---- the whole ---- */
 
-static int look_at_volume(struct cachedir *cd, int64_t *ret_size, int64_t *ret_free,
-                          struct error *err)
+int cachedir_space(struct cachedir *cd, int64_t *ret_size, int64_t *ret_free, struct error *err)
 {
     struct statvfs st;
     if (fstatvfs(cd->root, &st) < 0)
@@ -310,7 +309,7 @@ static int prune_locked(struct pruning *p, struct error *err)
     const struct cachedir_prune_options *o = p->options;
     struct cachedir *cd = p->cd;
 
-    if (look_at_volume(cd, &p->volume, &p->free, err) < 0 ||
+    if (cachedir_space(cd, &p->volume, &p->free, err) < 0 ||
         inventory_take(cd, o->keep, &p->inv, err) < 0)
         return -1;
     p->now = cachedir_now(cd);
@@ -385,7 +384,7 @@ int cachedir_usage(struct cachedir *cd, struct cachedir_usage *ret, struct error
     struct cachedir_usage usage = {0};
     struct inventory inv = {0};
 
-    if (look_at_volume(cd, &usage.volume_bytes, &usage.free_bytes, err) < 0 ||
+    if (cachedir_space(cd, &usage.volume_bytes, &usage.free_bytes, err) < 0 ||
         inventory_take(cd, NULL, &inv, err) < 0) {
         inventory_release(&inv);
         return -1;

@@ -55,10 +55,6 @@ bool credential_equal(const struct credential *a, const struct credential *b)
            same(a->identity_token, b->identity_token) && same(a->registry_token, b->registry_token);
 }
 
-/*
- * jansson keeps copies of all strings. What it frees is wiped, from the first file on; what it had
- * before came from malloc, too, so that the change is safe at any time.
- */
 static void *json_allocate(size_t size)
 {
     return xmalloc(size);
@@ -71,9 +67,15 @@ static void json_wipe(void *block)
     free(block);
 }
 
-static void wipe_json_memory(void)
+static void set_json_functions(void)
 {
     json_set_alloc_funcs(json_allocate, json_wipe);
+}
+
+void secret_json_memory(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, set_json_functions);
 }
 
 static void json_release(json_t **json)
@@ -299,8 +301,6 @@ static int read_file(json_t *root, const char *name, bool dockercfg, struct auth
 int auth_file_parse(const char *bytes, size_t len, const char *name, bool dockercfg,
                     struct auth_file *ret, struct error *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, wipe_json_memory);
     struct auth_file file = {0};
     size_t blanks = 0;
     while (blanks < len && bytes[blanks] && strchr(" \t\r\n", bytes[blanks]))

@@ -40,6 +40,10 @@ static inline void secret_free_p_(char **text)
 }
 #define cleanup_secret __attribute__((cleanup(secret_free_p_)))
 
+/* From now on all that jansson frees is wiped: it keeps copies of every string. Before there are
+ * threads; again does nothing. (What it had before came from malloc, too.) */
+void secret_json_memory(void);
+
 struct auth_entry {
     char *registry;   /* "docker.io" for each of its names */
     char *repository; /* "" or the path behind it */

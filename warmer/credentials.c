@@ -204,6 +204,7 @@ static int read_source(struct credentials *c, struct source *s, struct error *er
 int credentials_new(const struct credentials_options *options, struct credentials **ret,
                     struct error *err)
 {
+    secret_json_memory();
     struct credentials *c = xcalloc(1, sizeof *c);
     c->options = *options;
     pthread_mutex_init(&c->mutex, NULL);

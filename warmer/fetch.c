@@ -29,22 +29,54 @@ static int compare_fetches(const void *a, const void *b)
     return strcmp(x->blob.digest.text, y->blob.digest.text);
 }
 
+static struct work fetch_work(struct fetch *fetch, int64_t not_before)
+{
+    return (struct work){.kind = WORK_FETCH,
+                         .subject = fetch,
+                         .ref = &fetch->ref,
+                         .weight = fetch->blob.size,
+                         .not_before = not_before};
+}
+
+/* Keep run->missing the sum of what the fetches still lack. */
+static void set_missing(struct fetch *fetch, int64_t bytes)
+{
+    int64_t before = atomic_exchange(&fetch->missing, bytes);
+    atomic_fetch_add(&fetch->run->missing, bytes - before);
+}
+
+/* With run->mutex held. */
+static struct fetch *find_fetch(struct run *run, const struct digest *digest)
+{
+    struct fetch key = {.blob.digest = *digest};
+    struct fetch **found = (struct fetch **)tfind(&key, &run->fetches, compare_fetches);
+    return found ? *found : NULL;
+}
+
+bool fetch_is_wanted(struct run *run, const struct digest *digest)
+{
+    pthread_mutex_lock(&run->mutex);
+    const struct fetch *fetch = find_fetch(run, digest);
+    bool wanted = fetch && (fetch->state == FETCH_WAITING || fetch->state == FETCH_RUNNING);
+    pthread_mutex_unlock(&run->mutex);
+    return wanted;
+}
+
 bool fetch_want(struct target *target, const struct descriptor *blob)
 {
     struct run *run = target->run;
-    struct fetch key = {.blob.digest = blob->digest};
     bool landed = false;
     struct error failed = {0};
 
     pthread_mutex_lock(&run->mutex);
-    struct fetch **found = (struct fetch **)tfind(&key, &run->fetches, compare_fetches);
-    struct fetch *fetch = found ? *found : NULL;
+    struct fetch *fetch = find_fetch(run, &blob->digest);
     const bool start = !fetch || (fetch->state == FETCH_LANDED && fetch->lost++ > 0);
     if (!fetch) {
         fetch = xcalloc(1, sizeof *fetch);
         fetch->run = run;
         fetch->name = xstrdup(target->name);
         descriptor_copy(&fetch->blob, blob);
+        set_missing(fetch, blob->size);
         reference_copy(&fetch->ref, &target->ref);
         if (!tsearch(fetch, &run->fetches, compare_fetches))
             abort(); /* out of memory */
@@ -70,10 +102,7 @@ bool fetch_want(struct target *target, const struct descriptor *blob)
     if (failed.kind != ERROR_NONE)
         target_blob_failed(target, &failed);
     else if (start)
-        queue_push(run->queue, (struct work){.kind = WORK_FETCH,
-                                             .subject = fetch,
-                                             .ref = &fetch->ref,
-                                             .weight = blob->size});
+        queue_push(run->queue, fetch_work(fetch, 0));
     return !landed;
 }
 
@@ -90,15 +119,6 @@ void fetch_free(struct fetch *fetch)
     free(fetch);
 }
 
-static struct work fetch_work(struct fetch *fetch, int64_t not_before)
-{
-    return (struct work){.kind = WORK_FETCH,
-                         .subject = fetch,
-                         .ref = &fetch->ref,
-                         .weight = fetch->blob.size,
-                         .not_before = not_before};
-}
-
 /* ---- how it ended ---- */
 
 /* Those who waited, taken out so that they can be told without the mutex. */
@@ -107,6 +127,7 @@ static struct target **end(struct fetch *fetch, enum fetch_state state, size_t *
     struct run *run = fetch->run;
     cachedir_blob_close(fetch->file);
     fetch->file = NULL;
+    set_missing(fetch, 0);
     if (fetch->shown)
         progress_transfer_ended(run->progress, fetch->shown);
     fetch->shown = NULL;
@@ -190,6 +211,8 @@ static int transfer_sink(void *userdata, int64_t offset, const void *data, size_
         return -1;
     atomic_store(&t->pos, offset + (int64_t)len);
     atomic_fetch_add(&t->fetch->fetched, (int64_t)len);
+    atomic_fetch_sub(&t->fetch->missing, (int64_t)len);
+    atomic_fetch_sub(&t->fetch->run->missing, (int64_t)len);
     progress_add(t->fetch->shown, (int64_t)len);
     return enough ? 1 : 0;
 }
@@ -263,6 +286,14 @@ static void enlist(struct run *run, struct stretch *t)
     t->fetch->active++;
 }
 
+static int64_t count_gaps(struct cachedir_blob *file)
+{
+    int64_t start, past = 0, total = 0;
+    while (cachedir_blob_gap(file, past, &start, &past))
+        total += past - start;
+    return total;
+}
+
 /*
  * Open the blob, unless another process is at it. 1 open, 0 done with for now, -1.
  */
@@ -298,6 +329,8 @@ static int open_file(struct fetch *fetch, struct error *err)
     int taken = cachedir_stage_take(first->stage, &fetch->blob, err);
     if (taken > 0)
         landed(fetch);
+    else if (taken == 0)
+        set_missing(fetch, count_gaps(fetch->file));
     return taken < 0 ? -1 : !taken;
 }
 
@@ -359,9 +392,9 @@ bool fetch_split(struct run *run, struct registry_client *client)
     if (running) {
         int64_t pos = atomic_load(&running->pos), past = atomic_load(&running->end);
         t = (struct stretch){.fetch = running->fetch,
-                              .start = pos + (past - pos) / 2,
-                              .pos = pos + (past - pos) / 2,
-                              .end = past};
+                             .start = pos + (past - pos) / 2,
+                             .pos = pos + (past - pos) / 2,
+                             .end = past};
         struct work work = fetch_work(t.fetch, 0);
         if (queue_claim(run->queue, &work)) {
             atomic_store(&running->end, t.start);

@@ -279,8 +279,8 @@ static CURLcode set_tls(struct transfer *t)
     /*
      * The roots come through on_tls_context(), of which libcurl knows nothing when it looks for a
      * connection or a TLS session to use again. It does compare this directory, which does not
-     * exist and is in a context only until the roots replace it: so what was verified by one
-     * registry's rules is never taken for another's.
+     * exist and which nobody asks for certificates: so what was verified by one registry's rules
+     * is never taken for another's.
      */
     char key[64];
     (void)snprintf(key, sizeof key, "/dev/null/%u%s", trust_id(q->trust),

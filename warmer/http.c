@@ -105,7 +105,7 @@ struct http_client *http_client_new(struct http *h)
     c->easy = curl_easy_init();
     c->multi = curl_multi_init();
     if (!c->easy || !c->multi)
-        abort(); /* out of memory */
+        abort();                                              /* out of memory */
     (void)curl_easy_setopt(c->easy, CURLOPT_SHARE, h->share); /* curl_easy_reset() leaves it */
     (void)curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
 

@@ -46,6 +46,7 @@ struct run {
     struct queue *queue;
     struct retry_limits limits;
     atomic_bool stopped;
+    _Atomic int64_t missing; /* bytes that are planned to be fetched and have not landed */
 
     struct image *images; /* one a wanted item, in the list's order */
     size_t image_count;
@@ -115,6 +116,7 @@ struct fetch {
     int64_t locked_since, locked_progress;
     bool insist;
     _Atomic int64_t fetched;  /* bytes that came over the network */
+    _Atomic int64_t missing;  /* its part of run->missing */
     _Atomic int64_t progress; /* and of these, since the last verdict of retry.h */
 
     enum fetch_state state;
@@ -151,6 +153,8 @@ void target_blob_failed(struct target *target, struct error *err);
 void target_free(struct target *target);
 
 /* ---- fetch.c ---- */
+/* Is somebody fetching it already? */
+bool fetch_is_wanted(struct run *run, const struct digest *digest);
 /* Let `target` wait for a blob; false: it has landed already, take it again. */
 bool fetch_want(struct target *target, const struct descriptor *blob);
 void fetch_blob(struct fetch *fetch, struct registry_client *client);
@@ -159,10 +163,12 @@ bool fetch_split(struct run *run, struct registry_client *client);
 void fetch_free(struct fetch *fetch);
 
 /* ---- warm.c ---- */
+/* Fill the queue with the list. Then run_stop() may be called, by any thread. */
+void run_prepare(struct run *run, const struct wanted_list *list);
 /*
- * Warm the whole list; returns when everything has its result in run->report, or within a second
- * of run_stop(). false: it was stopped, and some workers may still be at it (then nothing may be
+ * Work through it; returns when everything has its result in run->report, or within a second of
+ * run_stop(). false: it was stopped, and some workers may still be at it (then nothing may be
  * freed, and the process should leave).
  */
-bool run_warm(struct run *run, const struct wanted_list *list);
-void run_stop(struct run *run); /* any thread */
+bool run_warm(struct run *run);
+void run_stop(struct run *run);

@@ -66,7 +66,7 @@ static const struct option_spec options[] = {
     {"jobs", 0, OPTION_UNSIGNED, AT(jobs), "N", GROUP, "connections in all", "8", NULL, 1, JOBS_MAX},
     {"jobs-per-host", 0, OPTION_UNSIGNED, AT(jobs_per_host), "N", GROUP, "connections to one registry",
      "as --jobs", NULL, 1, JOBS_MAX},
-    {"retries", 0, OPTION_UNSIGNED, AT(retries), "N", GROUP, "fruitless tries of one request", "5",
+    {"retries", 0, OPTION_UNSIGNED, AT(retries), "N", GROUP, "how often a request that came to nothing is tried again", "5",
      NULL, 0, 1000},
     {"retry-max-time", 0, OPTION_DURATION, AT(retry_max_time_ns), "D", GROUP,
      "time for waiting and fruitless tries of one request", "5m"},

@@ -189,38 +189,86 @@ static int take_embedded(struct target *target, const struct descriptor *blob, s
     return r < 0 ? -1 : cachedir_stage_take(target->stage, blob, err);
 }
 
-static int want_blob(struct target *target, const struct descriptor *blob, struct error *err)
+/* 1: it is in the stage. 0: it must be fetched. */
+static int take_blob(struct target *target, const struct descriptor *blob, struct error *err)
 {
-    for (;;) {
-        int taken = cachedir_stage_take(target->stage, blob, err);
-        if (taken == 0)
-            taken = take_embedded(target, blob, err);
-        if (taken < 0)
-            return -1;
-        if (taken) {
-            target->reused += blob->size;
-            return 0;
-        }
-        if (fetch_want(target, blob))
-            return 0;
-    }
+    int taken = cachedir_stage_take(target->stage, blob, err);
+    if (taken == 0)
+        taken = take_embedded(target, blob, err);
+    if (taken > 0)
+        target->reused += blob->size;
+    return taken;
 }
 
-static bool is_repeated(const struct manifest *m, size_t layer)
+/* What a manifest names, each once: the config, then the layers. Owned array of borrowed ones. */
+static const struct descriptor **blobs_of(const struct manifest *m, size_t *ret_count)
 {
-    if (digest_equal(&m->layers[layer].digest, &m->config.digest))
-        return true;
-    for (size_t i = 0; i < layer; i++)
-        if (digest_equal(&m->layers[i].digest, &m->layers[layer].digest))
-            return true;
-    return false;
+    const struct descriptor **blobs = xcalloc(m->layer_count + 1, sizeof *blobs);
+    size_t count = 0;
+    blobs[count++] = &m->config;
+    for (size_t i = 0; i < m->layer_count; i++) {
+        bool repeated = false;
+        for (size_t j = 0; j < count && !repeated; j++)
+            repeated = digest_equal(&blobs[j]->digest, &m->layers[i].digest);
+        if (!repeated)
+            blobs[count++] = &m->layers[i];
+    }
+    *ret_count = count;
+    return blobs;
+}
+
+/* Before the first byte is fetched: does what is missing fit? */
+static int check_space(struct target *target, int64_t bytes, struct error *err)
+{
+    struct run *run = target->run;
+    int64_t size, available, missing = atomic_load(&run->missing) + bytes;
+    if (cachedir_space(run->cd, &size, &available, err) < 0)
+        return -1;
+    if (missing <= available)
+        return 0;
+    cleanup_free char *needed = size_format(missing), *there = size_format(available);
+    return error_set(err, ERROR_NO_SPACE, "%s are needed and %s are free in %s", needed, there,
+                     cachedir_path(run->cd));
+}
+
+static int want_blobs(struct target *target, const struct descriptor **blobs, size_t count,
+                      struct error *err)
+{
+    struct run *run = target->run;
+    size_t missing = 0;
+    int64_t bytes = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        int taken = take_blob(target, blobs[i], err);
+        if (taken < 0)
+            return -1;
+        if (taken > 0)
+            continue;
+        if (!fetch_is_wanted(run, &blobs[i]->digest))
+            bytes += blobs[i]->size;
+        blobs[missing++] = blobs[i];
+    }
+    if (check_space(target, bytes, err) < 0)
+        return -1;
+    for (size_t i = 0; i < missing; i++)
+        while (!fetch_want(target, blobs[i])) {
+            /* It landed meanwhile. */
+            int taken = take_blob(target, blobs[i], err);
+            if (taken != 0) {
+                if (taken < 0)
+                    return -1;
+                break;
+            }
+        }
+    return 0;
 }
 
 /* What is here is taken; what is not gets a fetch each. */
-static int want_blobs(struct target *target, struct error *err)
+static int stage(struct target *target, struct error *err)
 {
     const struct manifest *m = &target->manifest;
     struct run *run = target->run;
+    size_t count;
 
     if (cachedir_stage_new(run->cd, &target->digest, m->media_type, target->bytes, target->len,
                            target->ref.name, run->settings->force, &target->stage, err) < 0)
@@ -231,26 +279,19 @@ static int want_blobs(struct target *target, struct error *err)
                      target->name, m->layers[i].digest.text);
             break;
         }
-    if (want_blob(target, &m->config, err) < 0)
-        return -1;
-    for (size_t i = 0; i < m->layer_count; i++)
-        if (!is_repeated(m, i) && want_blob(target, &m->layers[i], err) < 0)
-            return -1;
-    return 0;
+    cleanup_free const struct descriptor **blobs = blobs_of(m, &count);
+    return want_blobs(target, blobs, count, err);
 }
 
 static void plan_only(struct target *target)
 {
-    const struct manifest *m = &target->manifest;
-    struct run *run = target->run;
-    for (size_t i = 0; i <= m->layer_count; i++) {
-        const struct descriptor *blob = i < m->layer_count ? &m->layers[i] : &m->config;
-        if (i < m->layer_count && is_repeated(m, i))
-            continue;
-        if (cachedir_has_blob(run->cd, blob))
-            target->reused += blob->size;
+    size_t count;
+    cleanup_free const struct descriptor **blobs = blobs_of(&target->manifest, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (cachedir_has_blob(target->run->cd, blobs[i]))
+            target->reused += blobs[i]->size;
         else
-            target->fetched += blob->size;
+            target->fetched += blobs[i]->size;
     }
     finish(target, REPORT_PLANNED, NULL);
 }
@@ -284,7 +325,7 @@ void target_plan(struct target *target, struct registry_client *client)
     }
     /* Ourselves: so that a fast fetch does not publish before we are through. */
     target->missing = 1;
-    if (want_blobs(target, &err) < 0)
+    if (stage(target, &err) < 0)
         target_blob_failed(target, &err);
     else
         target_blob_landed(target);

@@ -321,8 +321,10 @@ unsigned trust_id(const struct trust *t)
 int trust_apply(const struct trust *t, const struct roots *roots, bool client_certificate,
                 SSL_CTX *ctx)
 {
-    /* The context takes a reference, whatever thread it belongs to. */
-    SSL_CTX_set1_cert_store(ctx, t && t->store ? t->store : roots->store);
+    /* Not the context's own store: libcurl 7.88 still writes to that one afterwards, without a
+     * lock. This one is asked in its place, and only ever read. */
+    if (SSL_CTX_set1_verify_cert_store(ctx, t && t->store ? t->store : roots->store) != 1)
+        return -1;
     if (!client_certificate || !t || !t->client_certificate)
         return 0;
     int done =

@@ -151,7 +151,7 @@ static int64_t ready_at(void *userdata, const struct reference *ref)
     return registries_ready_at(userdata, ref);
 }
 
-static void prepare(struct run *run, const struct wanted_list *list)
+void run_prepare(struct run *run, const struct wanted_list *list)
 {
     run->queue = queue_new(run->settings->jobs_per_host, ready_at, run->registries);
     pthread_mutex_init(&run->mutex, NULL);
@@ -171,9 +171,8 @@ static void prepare(struct run *run, const struct wanted_list *list)
     }
 }
 
-bool run_warm(struct run *run, const struct wanted_list *list)
+bool run_warm(struct run *run)
 {
-    prepare(run, list);
     bool all_left = await_crew(run, start_crew(run, run->settings->jobs));
     if (!all_left)
         return false;

@@ -67,21 +67,22 @@ static void bash_values(FILE *out, const struct command_spec *command)
 static void bash(const struct completion *c)
 {
     FILE *out = c->out;
-    fprintf(out,
-            "# bash completion for %s\n"
-            "_%s() {\n"
-            "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' "
-            "word\n"
-            "    COMPREPLY=()\n"
-            "    # --flag=value comes as three words\n"
-            "    if [[ $cur == '=' ]]; then\n"
-            "        cur=''\n"
-            "    elif [[ $prev == '=' && $COMP_CWORD -ge 2 ]]; then\n"
-            "        prev=${COMP_WORDS[COMP_CWORD - 2]}\n"
-            "    fi\n",
-            c->program, c->program);
+    fprintf(
+        out,
+        "# bash completion for %s\n"
+        "_%s() {\n"
+        "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=''\n"
+        "    COMPREPLY=()\n"
+        "    # --flag=value comes as three words\n"
+        "    if [[ $cur == '=' ]]; then\n"
+        "        cur=''\n"
+        "    elif [[ $prev == '=' && $COMP_CWORD -ge 2 ]]; then\n"
+        "        prev=${COMP_WORDS[COMP_CWORD - 2]}\n"
+        "    fi\n",
+        c->program, c->program);
     if (subcommand(c->commands[0])) {
-        fputs("    for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n        case $word in\n"
+        fputs("    local word\n    for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n        "
+              "case $word in\n"
               "        ",
               out);
         for (size_t i = 0; i < c->count; i++)

@@ -1,0 +1,239 @@
+/*
+ * warmer: from the command line to the exit code. The work is run.h's; here are the signals, the
+ * deadline, and what is said at the end.
+ */
+#include "run.h"
+
+#include "cachedir/alloc.h"
+#include "cachedir/cli/log.h"
+#include "cachedir/text.h"
+
+#include <locale.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+static void warn(void *userdata, const char *message)
+{
+    (void)userdata;
+    log_warn("%s", message);
+}
+
+static void debug(void *userdata, const char *message)
+{
+    (void)userdata;
+    log_debug("%s", message);
+}
+
+static void list_problem(void *userdata, const char *message)
+{
+    (void)userdata;
+    log_error("%s", message);
+}
+
+/* ---- signals ---- */
+
+/*
+ * Signals are blocked in every thread and read by one of our own, which stops the run: as PID 1,
+ * too, where a signal without a handler would be dropped. A second one leaves at once.
+ */
+struct watch {
+    struct run *run;
+    sigset_t signals;
+    int64_t deadline;  /* of --timeout, in ns of CLOCK_MONOTONIC; 0: none */
+    atomic_int caught; /* the signal's number; 0: none */
+    atomic_bool expired;
+};
+
+static int wait_for_signal(const struct watch *w)
+{
+    if (w->deadline == 0 || atomic_load(&w->expired))
+        return sigwaitinfo(&w->signals, NULL);
+    int64_t left = w->deadline - monotonic_now();
+    if (left < 0)
+        left = 0;
+    return sigtimedwait(&w->signals, NULL, &(struct timespec){left / NS_PER_S, left % NS_PER_S});
+}
+
+static void *watch_signals(void *userdata)
+{
+    struct watch *w = userdata;
+    for (;;) {
+        int number = wait_for_signal(w);
+        if (number > 0 && atomic_load(&w->caught))
+            _exit(128 + number);
+        if (number > 0) {
+            atomic_store(&w->caught, number);
+            log_warn("stopped by signal %d (%s)", number, strsignal(number));
+            run_stop(w->run);
+        } else if (w->deadline && !atomic_load(&w->expired) && monotonic_now() >= w->deadline) {
+            atomic_store(&w->expired, true);
+            log_warn("--timeout is reached: stopping");
+            run_stop(w->run);
+        }
+    }
+    return NULL;
+}
+
+static void block_signals(sigset_t *ret)
+{
+    sigemptyset(ret);
+    sigaddset(ret, SIGINT);
+    sigaddset(ret, SIGTERM);
+    sigaddset(ret, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, ret, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+static int start_watch(struct watch *w, struct error *err)
+{
+    pthread_t id;
+    int failed = pthread_create(&id, NULL, watch_signals, w);
+    if (failed)
+        return error_errno(err, failed, "cannot start a thread");
+    (void)pthread_detach(id);
+    return 0;
+}
+
+/* ---- the run ---- */
+
+static int open_directory(const struct settings *s, struct cachedir **ret, struct error *err)
+{
+    const bool only_look = s->check || s->dry_run;
+    struct cachedir_options options = {.create = !only_look, .warn = warn};
+    if (cachedir_open(s->cache_dir, &options, ret, err) == 0)
+        return 0;
+    return -1;
+}
+
+static int write_files(const struct settings *s, struct report *report)
+{
+    cleanup_error struct error err = {0};
+    int code = 0;
+    if (s->report && report_write(report, s->report, &err) < 0) {
+        log_error("--report: %s", err.message);
+        code = error_exit_code(err.kind);
+    }
+    report_terminate(report);
+    return code;
+}
+
+/* The table, the files, the code. */
+static int conclude(const struct settings *s, struct report *report, const struct watch *w)
+{
+    report_print(report, stdout);
+    int written = write_files(s, report);
+    int code = report_exit_code(report, (enum fail_policy)s->fail);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        log_error("cannot write to stdout");
+        code = code ? code : error_exit_code(ERROR_IO);
+    }
+    int caught = atomic_load(&w->caught);
+    if (caught)
+        return 128 + caught;
+    return code ? code : s->fail == FAIL_NEVER ? 0 : written;
+}
+
+static int warm(const struct settings *s, const struct wanted_list *list, sigset_t signals,
+                struct error *err)
+{
+    /* Static, because a worker stuck in the kernel may outlive this function. */
+    static struct run run;
+    static struct watch w;
+    struct registry_options registry = s->registry;
+    registry.warn = warn;
+    registry.debug = debug;
+
+    run.settings = s;
+    run.limits = (struct retry_limits){s->retries, s->retry_max_time_ns};
+    if (registries_new(&registry, &run.registries, err) < 0 || open_directory(s, &run.cd, err) < 0)
+        return -1;
+    run.report = report_new(s->cache_dir);
+    run.progress = progress_new((enum progress_mode)s->progress, list->count);
+    run_prepare(&run, list);
+    w = (struct watch){.run = &run,
+                       .signals = signals,
+                       .deadline = s->timeout_ns ? monotonic_now() + s->timeout_ns : 0};
+    if (start_watch(&w, err) < 0)
+        return -1;
+    bool all_left = run_warm(&run);
+    progress_stop(run.progress);
+    if (!all_left) {
+        int code = conclude(s, run.report, &w);
+        (void)fflush(stderr);
+        _exit(code); /* the disk is safe at any instant: nothing waits for a stuck worker */
+    }
+    cleanup_error struct error flush = {0};
+    if (!s->check && !s->dry_run && cachedir_flush(run.cd, &flush) < 0)
+        log_warn("%s", flush.message); /* derived: the entries are the truth */
+    int code = conclude(s, run.report, &w);
+    report_free(run.report);
+    progress_free(run.progress);
+    cachedir_close(run.cd);
+    registries_free(run.registries);
+    return code;
+}
+
+/* ---- the command line ---- */
+
+static int begin(const struct settings *s, sigset_t signals, struct error *err)
+{
+    cleanup_wanted_list struct wanted_list list = {0};
+
+    if (!s->images && !s->images_files)
+        return error_set(err, ERROR_USAGE,
+                         "nothing to warm: name images with --image or --images-file");
+    if (list_load(s, list_problem, NULL, &list, err) < 0)
+        return -1;
+    if (s->check_args)
+        return 0;
+    if (list.count == 0) {
+        log_warn("the list of images is empty: nothing to do");
+        return 0;
+    }
+    return warm(s, &list, signals, err);
+}
+
+static int run(int argc, char **argv, struct settings *s, sigset_t signals, struct error *err)
+{
+    if (settings_load(argc, argv, s, err) < 0)
+        return -1;
+    log_init(&(struct log_options){.level = (enum log_level)s->verbosity,
+                                   .format = (enum log_format)s->log_format,
+                                   .timestamp = s->log_timestamp});
+    if (s->help) {
+        options_help(&warmer_command, stdout);
+        return 0;
+    }
+    if (s->version) {
+        puts("warmer (basewarm) " BASEWARM_VERSION);
+        return 0;
+    }
+    if (s->completion) {
+        const struct command_spec *const commands[] = {&warmer_command};
+        return options_completion("warmer", commands, 1, s->completion, stdout, err);
+    }
+    return begin(s, signals, err);
+}
+
+int main(int argc, char **argv)
+{
+    cleanup_settings struct settings settings = {0};
+    cleanup_error struct error err = {0};
+    sigset_t signals;
+
+    (void)setlocale(LC_CTYPE, "C.UTF-8"); /* for the width of what is printed */
+    log_init(&(struct log_options){.level = LOG_INFO,
+                                   .format = isatty(STDERR_FILENO) ? LOG_COLOR : LOG_TEXT});
+    block_signals(&signals);
+    int code = run(argc, argv, &settings, signals, &err);
+    if (code < 0) {
+        log_error("%s", err.message);
+        /* --fail=never: whatever befell images, directory or network; usage stays. */
+        code =
+            settings.fail == FAIL_NEVER && err.kind != ERROR_USAGE ? 0 : error_exit_code(err.kind);
+    }
+    return code;
+}

@@ -1,0 +1,217 @@
+/* The report for machines: --report and the termination log. */
+#include "cachedir/alloc.h"
+#include "cachedir/fs.h"
+#include "cachedir/text.h"
+#include "report-internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <libgen.h>
+#include <math.h>
+#include <string.h>
+
+/* Text that is not UTF-8 has missed text_foreign(); the report must stay JSON all the same. */
+static json_t *text(const char *s)
+{
+    if (!s)
+        return json_null();
+    json_t *j = json_string(s);
+    if (j)
+        return j;
+    cleanup_free char *safe = text_foreign_str(s);
+    return json_string(safe);
+}
+
+static json_t *digest(const struct digest *d)
+{
+    return digest_is_set(d) ? json_string(d->text) : json_null();
+}
+
+static json_t *seconds(double s)
+{
+    return json_real(round(s * 1000) / 1000);
+}
+
+/* Any of these fails only for want of memory. */
+static json_t *made(json_t *j)
+{
+    if (!j)
+        abort();
+    return j;
+}
+
+static json_t *totals(const struct report *r)
+{
+    const struct report_totals t = report_count(r);
+    json_t *j = made(json_pack("{s:I}", "images", (json_int_t)t.images));
+    for (int i = 0; i < REPORT_RESULTS; i++)
+        (void)json_object_set_new(j, report_result_name((enum report_result)i),
+                                  made(json_integer((json_int_t)t.results[i])));
+    (void)json_object_set_new(j, "bytes_fetched", made(json_integer(t.fetched)));
+    (void)json_object_set_new(j, "bytes_reused", made(json_integer(t.reused)));
+    return j;
+}
+
+static json_t *head(const struct report *r, const struct report_run *run, const char *schema)
+{
+    cleanup_free char *started = time_format(run->started);
+    return made(json_pack("{s:s, s:s, s:o, s:s, s:o, s:i, s:o, s:o}", "schema", schema, "program",
+                          "warmer " BASEWARM_VERSION, "cache_dir", text(run->cache_dir), "started",
+                          started, "seconds", seconds(run->seconds), "exit_code", run->exit_code,
+                          "error", text(run->error), "totals", totals(r)));
+}
+
+static const char *error_of(const struct report_entry *e)
+{
+    return e->result == REPORT_FAILED ? error_kind_name(e->failed) : NULL;
+}
+
+static json_t *image(const struct report_entry *e)
+{
+    return made(json_pack("{s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:o, s:o, s:o}", "reference",
+                          text(e->reference), "platform", text(e->platform), "digest",
+                          digest(&e->digest), "previous", digest(&e->previous), "result",
+                          report_result_name(e->result), "bytes_fetched", (json_int_t)e->fetched,
+                          "bytes_reused", (json_int_t)e->reused, "seconds", seconds(e->seconds),
+                          "error", text(error_of(e)), "reason", text(e->reason)));
+}
+
+static char *report_text(struct report *r, const struct report_run *run)
+{
+    pthread_mutex_lock(&r->mutex);
+    json_t *j = head(r, run, "basewarm.report/1");
+    const struct registry_counters *c = &run->requests;
+    (void)json_object_set_new(
+        j, "requests",
+        made(json_pack("{s:I, s:I, s:I, s:I}", "heads", (json_int_t)c->heads, "manifests",
+                       (json_int_t)c->manifests, "blobs", (json_int_t)c->blobs, "tokens",
+                       (json_int_t)c->tokens)));
+    json_t *images = made(json_array());
+    for (size_t i = 0; i < r->count; i++)
+        (void)json_array_append_new(images, image(&r->entries[i]));
+    (void)json_object_set_new(j, "images", images);
+    pthread_mutex_unlock(&r->mutex);
+    cleanup_free char *dumped = json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    json_decref(j);
+    if (!dumped)
+        abort();
+    return xasprintf("%s\n", dumped);
+}
+
+static int write_out(int fd, const char *bytes, const char *shown, struct error *err)
+{
+    if (fs_write_all(fd, bytes, strlen(bytes)) < 0)
+        return error_errno(err, errno, "report %s: cannot write", shown);
+    return 0;
+}
+
+/* A device or a pipe cannot be replaced: write into it. */
+static int write_into(const char *path, const char *bytes, const char *shown, struct error *err)
+{
+    cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return error_errno(err, errno, "report %s: cannot open", shown);
+    return write_out(fd, bytes, shown, err);
+}
+
+static int replace(const char *path, const char *bytes, const char *shown, struct error *err)
+{
+    cleanup_free char *copy = xstrdup(path);
+    char random[FS_NAME_MAX];
+    fs_random_name(random, ".warmer-report.");
+    cleanup_free char *temporary = xasprintf("%s/%s", dirname(copy), random);
+    cleanup_close int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return error_errno(err, errno, "report %s: cannot create", shown);
+    int r = write_out(fd, bytes, shown, err);
+    if (r == 0 && fsync(fd) < 0)
+        r = error_errno(err, errno, "report %s: cannot sync", shown);
+    if (r == 0 && rename(temporary, path) < 0)
+        r = error_errno(err, errno, "report %s: cannot rename", shown);
+    if (r < 0)
+        (void)unlink(temporary);
+    return r;
+}
+
+int report_write(struct report *r, const struct report_run *run, const char *path,
+                 struct error *err)
+{
+    cleanup_free char *bytes = report_text(r, run);
+    cleanup_free char *shown = text_foreign_str(path);
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return error_errno(err, EISDIR, "report %s", shown);
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return write_into(path, bytes, shown, err);
+    cleanup_free char *real = realpath(path, NULL); /* through a symlink, not over it */
+    return replace(real ? real : path, bytes, shown, err);
+}
+
+/* ---- the termination log ---- */
+
+static char *compact(const json_t *j)
+{
+    char *dumped = json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    if (!dumped)
+        abort();
+    return dumped;
+}
+
+static bool fits(const json_t *j)
+{
+    cleanup_free char *dumped = compact(j);
+    return strlen(dumped) + 1 <= REPORT_TERMINATION_MAX; /* and a line end */
+}
+
+static char *termination_text(struct report *r, const struct report_run *run)
+{
+    size_t left_out = 0;
+    if (r)
+        pthread_mutex_lock(&r->mutex);
+    json_t *j = head(r, run, "basewarm.termination/1");
+    json_t *failures = made(json_array());
+    (void)json_object_set(j, "failures", failures);
+    /* The widest number first, so that the right one fits in any case. */
+    (void)json_object_set_new(j, "failures_left_out", made(json_integer(INT32_MAX)));
+    if (!fits(j)) /* a long path, a long error: what remains must still be JSON */
+        (void)json_object_set_new(j, "cache_dir", json_null());
+    if (!fits(j))
+        (void)json_object_set_new(j, "error", made(json_string("too long for this log")));
+    for (size_t i = 0; r && i < r->count; i++) {
+        const struct report_entry *e = &r->entries[i];
+        if (e->result != REPORT_FAILED)
+            continue;
+        (void)json_array_append_new(
+            failures, made(json_pack("{s:o, s:o, s:o}", "image", text(e->name), "error",
+                                     text(error_of(e)), "reason", text(e->reason))));
+        if (!fits(j)) {
+            (void)json_array_remove(failures, json_array_size(failures) - 1);
+            left_out++;
+        }
+    }
+    if (r)
+        pthread_mutex_unlock(&r->mutex);
+    (void)json_object_set_new(j, "failures_left_out", made(json_integer((json_int_t)left_out)));
+    cleanup_free char *dumped = compact(j);
+    json_decref(failures);
+    json_decref(j);
+    return xasprintf("%s\n", dumped);
+}
+
+int report_terminate(struct report *r, const struct report_run *run, const char *path,
+                     struct error *err)
+{
+    struct stat st;
+    cleanup_close int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return 0; /* not in Kubernetes */
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_errno(err, errno, "%s: cannot open", path);
+    if (!S_ISREG(st.st_mode))
+        return 0; /* not Kubernetes' either */
+    cleanup_free char *bytes = termination_text(r, run);
+    if (ftruncate(fd, 0) < 0 || fs_write_all(fd, bytes, strlen(bytes)) < 0)
+        return error_errno(err, errno, "%s: cannot write", path);
+    return 0;
+}
