@@ -275,6 +275,9 @@ struct cachedir_limits {
     double min_free_percent; /* the same, of its size */
 };
 
+/* Read --min-free: "10G", or "15%" of the file system. ERROR_USAGE. */
+int cachedir_limits_min_free(struct cachedir_limits *ret, const char *text, struct error *err);
+
 struct cachedir_prune_options {
     int64_t ttl_ns;   /* the executors' --cache-ttl */
     int64_t grace_ns; /* longer than the longest build: what expired stays for so long */

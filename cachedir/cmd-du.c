@@ -72,10 +72,10 @@ static int run(void *userdata, char **operands, struct error *err)
     command_print_json(json_pack(
         "{s:s, s:{s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:{s:I, s:I}}",
         "schema", SCHEMA, "entries", "count", (json_int_t)u.entries, "bytes",
-        (json_int_t)u.entry_bytes, "blobs", "count", (json_int_t)u.blobs, "unusedBytes",
+        (json_int_t)u.entry_bytes, "blobs", "count", (json_int_t)u.blobs, "unused_bytes",
         (json_int_t)u.unused_bytes, "partials", "count", (json_int_t)u.partials, "bytes",
         (json_int_t)u.partial_bytes, "leftovers", "count", (json_int_t)u.leftovers, "bytes",
-        (json_int_t)u.leftover_bytes, "totalBytes", (json_int_t)u.total_bytes, "volume", "bytes",
+        (json_int_t)u.leftover_bytes, "total_bytes", (json_int_t)u.total_bytes, "volume", "bytes",
         (json_int_t)u.volume_bytes, "free", (json_int_t)u.free_bytes));
     return 0;
 }

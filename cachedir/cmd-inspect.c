@@ -111,7 +111,7 @@ static json_t *entry_json(const struct cachedir_entry *e, const struct cachedir_
                              (json_int_t)e->blobs[i].size, "present", e->blobs[i].present));
     return json_pack("{s:s, s:s, s:b, s:s, s:s*, s:s*, s:s*, s:I, s:s, s:s, s:O, s:O}", "key",
                      e->digest.text, "state", state, "hit", is_hit(e, state), "answer", answer,
-                     "problem", e->problem, "platform", platform, "mediaType", e->media_type,
+                     "problem", e->problem, "platform", platform, "media_type", e->media_type,
                      "size", (json_int_t)e->size, "renewed", renewed, "expires", expires,
                      "references", references, "blobs", blobs);
 }

@@ -85,7 +85,7 @@ static void show(void *userdata, const struct cachedir_removal *r)
     if (out->removed) {
         (void)json_array_append_new(
             out->removed, json_pack("{s:s, s:s, s:s*, s:I, s:I}", "reason", reason, "path", r->path,
-                                    "reference", r->reference, "ageSeconds", (json_int_t)r->age_s,
+                                    "reference", r->reference, "age_seconds", (json_int_t)r->age_s,
                                     "freed", (json_int_t)r->freed));
         return;
     }
@@ -110,10 +110,10 @@ static json_t *counts_json(const struct cachedir_prune_result *result)
 static void print_json(const struct output *out, const struct cachedir_prune_result *result)
 {
     command_print_json(json_pack(
-        "{s:s, s:b, s:O, s:o, s:I, s:I, s:I, s:b}", "schema", SCHEMA, "dryRun",
+        "{s:s, s:b, s:O, s:o, s:I, s:I, s:I, s:b}", "schema", SCHEMA, "dry_run",
         out->settings->dry_run, "removed", out->removed, "reasons", counts_json(result),
-        "sizeBefore", (json_int_t)result->size_before, "sizeAfter", (json_int_t)result->size_after,
-        "freeAfter", (json_int_t)result->free_after, "limitsMet", result->limits_met));
+        "size_before", (json_int_t)result->size_before, "size_after", (json_int_t)result->size_after,
+        "free_after", (json_int_t)result->free_after, "limits_met", result->limits_met));
 }
 
 static void print_summary(const struct settings *settings,
@@ -143,7 +143,7 @@ static int run(void *userdata, char **operands, struct error *err)
     struct cachedir_prune_result result;
 
     if (command_no_operands("prune", operands, err) < 0 ||
-        (settings->min_free && command_parse_min_free(settings->min_free, &how.limits, err) < 0) ||
+        (settings->min_free && cachedir_limits_min_free(&how.limits, settings->min_free, err) < 0) ||
         command_open(&settings->common, !settings->dry_run, &cd, err) < 0)
         return -1;
     cleanup_json json_t *removed = settings->json ? json_array() : NULL;

@@ -58,8 +58,6 @@ int command_no_operands(const char *name, char **operands, struct error *err);
 char *command_age(int64_t seconds);
 /* "ok", "expired", "broken". */
 const char *command_state(const struct cachedir_entry *entry, time_t now, int64_t ttl_ns);
-/* "10G" or "15%", for --min-free. */
-int command_parse_min_free(const char *text, struct cachedir_limits *ret, struct error *err);
 /* Print a JSON object, and drop the reference. */
 void command_print_json(json_t *json);
 

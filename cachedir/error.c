@@ -5,6 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
+#undef error_set /* the functions themselves, not what error.h makes of them */
+#undef error_errno
+#undef error_prefix
+
 /* Everything that is fixed about a kind. `rank` orders several failures of one run, the highest
  * wins: 75, so that the caller tries again, then what an administrator has to mend, then what is
  * wrong with the images, then what was typed. */

@@ -53,6 +53,16 @@ int error_errno(struct error *err, int errnum, const char *format, ...)
 /* Put "<text>: " before the message. Does nothing to an empty error. Always returns -1. */
 int error_prefix(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* So that compilers and analyzers, too, know what these return. */
+static inline int error_minus_one_(int r)
+{
+    (void)r;
+    return -1;
+}
+#define error_set(...) error_minus_one_(error_set(__VA_ARGS__))
+#define error_errno(...) error_minus_one_(error_errno(__VA_ARGS__))
+#define error_prefix(...) error_minus_one_(error_prefix(__VA_ARGS__))
+
 /* Hand *from over to *to (which may be NULL: then it is dropped); *from is empty afterwards. */
 void error_move(struct error *to, struct error *from);
 

@@ -74,21 +74,6 @@ const char *command_state(const struct cachedir_entry *entry, time_t now, int64_
     return now - entry->renewed.tv_sec >= ttl_ns / NS_PER_S ? "expired" : "ok";
 }
 
-int command_parse_min_free(const char *text, struct cachedir_limits *ret, struct error *err)
-{
-    char *end;
-    if (!strchr(text, '%'))
-        return size_parse(text, &ret->min_free, err) < 0 ? error_prefix(err, "--min-free") : 0;
-    double percent = strtod(text, &end);
-    if (end == text || strcmp(end, "%") != 0 || !(percent >= 0 && percent <= 100)) {
-        cleanup_free char *shown = text_foreign_str(text);
-        return error_set(err, ERROR_USAGE, "--min-free: \"%s\" is no percentage from 0%% to 100%%",
-                         shown);
-    }
-    ret->min_free_percent = percent;
-    return 0;
-}
-
 void command_print_json(json_t *json)
 {
     if (!json)

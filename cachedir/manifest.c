@@ -266,8 +266,10 @@ static int read_image(json_t *root, struct manifest *m, struct error *err)
     if (read_descriptor(config, &m->config, err) < 0)
         return error_prefix(err, "config");
     if (!is_image_config(m->config.media_type, m, artifact_type)) {
-        bool says = artifact_type && *artifact_type;
-        cleanup_free char *shown = text_foreign_str(says ? artifact_type : m->config.media_type);
+        const char *type = artifact_type && *artifact_type ? artifact_type : m->config.media_type;
+        if (!*type)
+            return error_set(err, ERROR_PROTOCOL, "the config's media type is missing");
+        cleanup_free char *shown = text_foreign_str(type);
         return error_set(err, ERROR_PROTOCOL, "an artifact of type \"%s\", not an image", shown);
     }
     return read_descriptors(member(root, "layers"), "layer", MANIFEST_LAYERS_MAX, &m->layers,
@@ -406,8 +408,8 @@ char *manifest_platforms(const struct manifest *index)
     cleanup_free char *list = xstrdup("");
     for (size_t i = 0; i < index->child_count && strlen(list) <= TEXT_FOREIGN_MAX; i++) {
         const struct platform *p = platform_of_child(&index->children[i]);
-        if (!platform_matches(p, p) || is_shadowed(index, i))
-            continue; /* not for running, or said already */
+        if (!*p->os || !platform_matches(p, p) || is_shadowed(index, i))
+            continue; /* names nothing, not for running, or said already */
         cleanup_free char *before = take_ptr(list);
         cleanup_free char *one = platform_format(p);
         list = xasprintf("%s%s%s", before, *before ? ", " : "", one);

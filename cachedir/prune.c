@@ -27,6 +27,21 @@ const char *cachedir_prune_reason_name(enum cachedir_prune_reason reason)
     return names[reason];
 }
 
+int cachedir_limits_min_free(struct cachedir_limits *ret, const char *text, struct error *err)
+{
+    char *end;
+    if (!strchr(text, '%'))
+        return size_parse(text, &ret->min_free, err) < 0 ? error_prefix(err, "--min-free") : 0;
+    double percent = strtod(text, &end);
+    if (end == text || strcmp(end, "%") != 0 || !(percent >= 0 && percent <= 100)) {
+        cleanup_free char *shown = text_foreign_str(text);
+        return error_set(err, ERROR_USAGE, "--min-free: \"%s\" is no percentage from 0%% to 100%%",
+                         shown);
+    }
+    ret->min_free_percent = percent;
+    return 0;
+}
+
 struct pruning {
     struct cachedir *cd;
     const struct cachedir_prune_options *options;

@@ -29,10 +29,20 @@ struct pieces {
     const char *digest;     /* NULL when none was written */
 };
 
+/* Where a host name follows an '@', what stands before it is somebody's password. NULL when there
+ * is none. */
+static const char *behind_userinfo(const char *text)
+{
+    const char *slash = strrchr(text, '/');
+    return slash ? memrchr(text, '@', (size_t)(slash - text)) : NULL;
+}
+
 static int refuse(struct error *err, const char *text, const char *why)
 {
-    cleanup_free char *shown = text_foreign_str(text);
-    return error_set(err, ERROR_USAGE, "bad image reference \"%s\": %s", shown, why);
+    const char *host = behind_userinfo(text);
+    cleanup_free char *shown = text_foreign_str(host ? host : text);
+    return error_set(err, ERROR_USAGE, "bad image reference \"%s%s\": %s", host ? "..." : "", shown,
+                     why);
 }
 
 /* What is wrong with the text as a whole, else NULL. */
@@ -54,6 +64,8 @@ static const char *check_text(const char *text)
     }
     if (strstr(text, "://"))
         return "an image reference has no scheme like https:// in front";
+    if (behind_userinfo(text))
+        return "no user and password belong in an image reference; docker login stores them";
     return NULL;
 }
 
@@ -220,16 +232,6 @@ int reference_parse(const char *text, struct reference *ret, struct error *err)
     struct pieces p;
     cleanup_free char *buffer = xstrdup(text);
     why = split(buffer, &p);
-    if (!why && p.registry)
-        why = check_registry(p.registry);
-    if (!why && p.tag)
-        why = check_tag(p.tag);
-    if (why)
-        return refuse(err, text, why);
-
-    bool implicit = is_hub(p.registry) && !strchr(p.repository, '/');
-    cleanup_free char *repository = xasprintf("%s%s", implicit ? "library/" : "", p.repository);
-    why = check_repository(p.repository, repository);
     if (why)
         return refuse(err, text, why);
 
@@ -237,6 +239,16 @@ int reference_parse(const char *text, struct reference *ret, struct error *err)
     cleanup_error struct error bad_digest = {0};
     if (p.digest && digest_parse(p.digest, &digest, &bad_digest) < 0)
         return refuse(err, text, bad_digest.message);
+
+    bool implicit = is_hub(p.registry) && !strchr(p.repository, '/');
+    cleanup_free char *repository = xasprintf("%s%s", implicit ? "library/" : "", p.repository);
+    why = p.registry ? check_registry(p.registry) : NULL;
+    if (!why && p.tag)
+        why = check_tag(p.tag);
+    if (!why)
+        why = check_repository(p.repository, repository);
+    if (why)
+        return refuse(err, text, why);
 
     *ret = (struct reference){
         .registry = xstrdup(is_hub(p.registry) ? HUB : p.registry),

@@ -204,8 +204,8 @@ static int take_auth(const char *auth, struct credential *c, const char *name, c
     if (!colon || colon == text)
         return nonsense(name, key, "auth is not the base64 of USER:PASSWORD", err);
     if (has_control(text))
-        return nonsense(name, key,
-                        "auth holds a control character (a line break that echo added?)", err);
+        return nonsense(name, key, "auth holds a control character (a line break that echo added?)",
+                        err);
     secret_free(c->username);
     secret_free(c->password);
     c->username = xstrndup(text, (size_t)(colon - text));
@@ -252,7 +252,8 @@ static int read_auths(json_t *auths, struct auth_file *f, const char *name, stru
     json_t *value;
     if (!json_is_object(auths))
         return error_set(err, ERROR_CONFIG, "%s: auths must be an object", name);
-    json_object_foreach (auths, key, value) {
+    json_object_foreach(auths, key, value)
+    {
         struct auth_entry *e = add_entry(f, name, key, err);
         if (!e || read_credential(value, &e->credential, name, key, err) < 0)
             return -1;
@@ -267,7 +268,8 @@ static int read_helpers(json_t *helpers, struct auth_file *f, const char *name, 
     json_t *value;
     if (!json_is_object(helpers))
         return error_set(err, ERROR_CONFIG, "%s: credHelpers must be an object", name);
-    json_object_foreach (helpers, key, value) {
+    json_object_foreach(helpers, key, value)
+    {
         struct auth_entry *e = add_entry(f, name, key, err);
         if (!e)
             return -1;

@@ -20,7 +20,7 @@
 #define AUTH_FILE_BYTES_MAX (1 << 20)
 #define AUTH_FILE_ENTRIES_MAX 4096
 
-struct credential {       /* secrets, wiped when released; NULL is what there is not */
+struct credential { /* secrets, wiped when released; NULL is what there is not */
     char *username;
     char *password;
     char *identity_token; /* for the token endpoint: grant_type=refresh_token */
@@ -48,7 +48,7 @@ struct auth_entry {
     char *registry;   /* "docker.io" for each of its names */
     char *repository; /* "" or the path behind it */
     struct credential credential;
-    char *helper;     /* of credHelpers: then there is no credential */
+    char *helper; /* of credHelpers: then there is no credential */
 };
 
 struct auth_file {

@@ -71,10 +71,8 @@ static int keep(struct challenge *c, const char *name, size_t len, char *value, 
     const struct {
         const char *name;
         char **to;
-    } known[] = {{"realm", &c->realm},
-                 {"service", &c->service},
-                 {"scope", &c->scope},
-                 {"error", &c->error}};
+    } known[] = {
+        {"realm", &c->realm}, {"service", &c->service}, {"scope", &c->scope}, {"error", &c->error}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strlen(known[i].name) != len || strncasecmp(name, known[i].name, len) != 0)
             continue;

@@ -293,7 +293,8 @@ static bool take_environment(struct credentials *c, const char *registry, struct
         xstrdup(strcmp(registry, "docker.io") == 0 ? "index.docker.io" : registry);
     for (char *p = host; *p; p++)
         *p = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
-    for (char *suffix = host; suffix; suffix = strchr(suffix, '.') ? strchr(suffix, '.') + 1 : NULL) {
+    for (char *suffix = host; suffix;
+         suffix = strchr(suffix, '.') ? strchr(suffix, '.') + 1 : NULL) {
         cleanup_free char *name = xstrdup(suffix);
         for (char *p = name; *p; p++)
             if (*p == '.')
@@ -342,8 +343,8 @@ char *credentials_missing(struct credentials *c, const char *registry)
     }
     pthread_mutex_unlock(&c->mutex);
     if (named == 0) {
-        char *longer = xasprintf("%s: there is no credentials file in any of the usual places",
-                                 text);
+        char *longer =
+            xasprintf("%s: there is no credentials file in any of the usual places", text);
         free(text);
         text = longer;
     }

@@ -109,42 +109,43 @@ static int values_of(char **options, const char *registry, const char ***list, s
     return 0;
 }
 
+/* "CRT,KEY", split. *ret_pair is owned. */
+static int split_pair(const char *text, const char *registry, char **ret_pair,
+                      struct trust_options *wanted, struct error *err)
+{
+    *ret_pair = xstrdup(text);
+    char *comma = strchr(*ret_pair, ',');
+    if (!comma || comma == *ret_pair || !comma[1] || strchr(comma + 1, ',')) {
+        cleanup_free char *shown = text_foreign_str(text);
+        return error_set(err, ERROR_USAGE, "--registry-client-cert %s=%s: expected HOST=CRT,KEY",
+                         registry, shown);
+    }
+    *comma = '\0';
+    wanted->client_certificate = *ret_pair;
+    wanted->client_key = comma + 1;
+    return 0;
+}
+
 static int make_trust(struct hosts *hosts, const struct registry_options *options,
                       const char *registry, bool skip_verify, struct error *err)
 {
-    const char **certificates = NULL, **pairs = NULL;
+    cleanup_free const char **certificates = NULL, **pairs = NULL;
     size_t certificate_count = 0, pair_count = 0;
     cleanup_free char *pair = NULL;
-    struct named_trust made = {0};
-    int result = -1;
     if (values_of(options->certificates, registry, &certificates, &certificate_count, err) < 0 ||
         values_of(options->client_certificates, registry, &pairs, &pair_count, err) < 0)
-        goto out;
+        return -1;
     struct trust_options wanted = {.skip_verify = skip_verify, .certificates = certificates};
-    if (pair_count > 1) { /* the last one counts, as in kaniko */
-        pair = xstrdup(pairs[pair_count - 2]);
-        char *comma = strchr(pair, ',');
-        if (!comma || comma == pair || !comma[1] || strchr(comma + 1, ',')) {
-            cleanup_free char *shown = text_foreign_str(pair);
-            error_set(err, ERROR_USAGE, "--registry-client-cert %s=%s: expected HOST=CRT,KEY",
-                      registry, shown);
-            goto out;
-        }
-        *comma = '\0';
-        wanted.client_certificate = pair;
-        wanted.client_key = comma + 1;
-    }
-    if (trust_new(http_roots(hosts->http), &wanted, &made.trust, err) < 0) {
-        (void)error_prefix(err, "%s", registry);
-        goto out;
-    }
-    made.registry = xstrdup(registry);
-    *array_add(hosts->trusts, hosts->trust_count) = made;
-    result = 0;
-out:
-    free(certificates);
-    free(pairs);
-    return result;
+    /* Of several client certificates the last one counts, as in kaniko. */
+    if (pair_count > 1 && split_pair(pairs[pair_count - 2], registry, &pair, &wanted, err) < 0)
+        return -1;
+    struct trust *trust;
+    if (trust_new(http_roots(hosts->http), &wanted, &trust, err) < 0)
+        return error_prefix(err, "%s", registry);
+    struct named_trust *made = array_add(hosts->trusts, hosts->trust_count);
+    made->registry = xstrdup(registry);
+    made->trust = trust;
+    return 0;
 }
 
 /* Every registry that an option of TLS names. */

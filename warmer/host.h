@@ -17,9 +17,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HOST_DEAD_NS (INT64_C(30) * 1000000000)     /* not asked, when another place is left */
-#define HOST_SLOW_MAX_NS (INT64_C(60) * 1000000000) /* our own waits after 429 and 503 grow so far */
-#define HOST_ASKED_MAX_NS (INT64_C(300) * 1000000000) /* a Retry-After beyond it holds up nobody */
+#define HOST_DEAD_NS (INT64_C(30) * 1000000000) /* not asked, when another place is left */
+#define HOST_SLOW_MAX_NS                                                                           \
+    (INT64_C(60) * 1000000000) /* our own waits after 429 and 503 grow so far */
+#define HOST_ASKED_MAX_NS (INT64_C(300) * 1000000000) /* a Retry-After beyond it holds up nobody   \
+                                                       */
 #define HOST_SKIPS_MAX 3 /* transfers of a blob from its start, for want of ranges, in vain */
 
 struct hosts;
@@ -74,7 +76,8 @@ bool host_usable(struct hosts *hosts, struct host *host, int64_t now_ns);
 
 bool host_has_ranges(struct hosts *hosts, struct host *host); /* true until it is known better */
 void host_ignores_ranges(struct hosts *hosts, struct host *host);
-/* One more transfer of this blob begins at its start for want of ranges: how many did so in vain. */
+/* One more transfer of this blob begins at its start for want of ranges: how many did so in vain.
+ */
 unsigned host_skips(struct hosts *hosts, struct host *host, const struct digest *blob);
 void host_skip_worked(struct hosts *hosts, struct host *host, const struct digest *blob);
 

@@ -42,7 +42,8 @@ static void list_problem(void *userdata, const char *message)
 struct watch {
     struct run *run;
     sigset_t signals;
-    int64_t deadline;  /* of --timeout, in ns of CLOCK_MONOTONIC; 0: none */
+    int64_t began;     /* ns of CLOCK_MONOTONIC */
+    int64_t deadline;  /* of --timeout, the same; 0: none */
     atomic_int caught; /* the signal's number; 0: none */
     atomic_bool expired;
 };
@@ -108,36 +109,43 @@ static int open_directory(const struct settings *s, struct cachedir **ret, struc
     return -1;
 }
 
-static int write_files(const struct settings *s, struct report *report)
+/* The files that others read; `error` is what ended the run beside its images, or NULL. */
+static int write_files(const struct settings *s, struct report *report, struct report_run *about)
 {
-    cleanup_error struct error err = {0};
+    cleanup_error struct error err = {0}, termination = {0};
     int code = 0;
-    if (s->report && report_write(report, s->report, &err) < 0) {
+    if (s->report && report_write(report, about, s->report, &err) < 0) {
         log_error("--report: %s", err.message);
         code = error_exit_code(err.kind);
     }
-    report_terminate(report);
+    if (report_terminate(report, about, REPORT_TERMINATION_LOG, &termination) < 0)
+        log_warn("%s", termination.message);
     return code;
 }
 
 /* The table, the files, the code. */
-static int conclude(const struct settings *s, struct report *report, const struct watch *w)
+static int conclude(const struct run *run, const struct watch *w, struct report_run *about)
 {
-    report_print(report, stdout);
-    int written = write_files(s, report);
-    int code = report_exit_code(report, (enum fail_policy)s->fail);
+    const struct settings *s = run->settings;
+    const int caught = atomic_load(&w->caught);
+    int code = report_code(run->report, s->fail);
+
+    report_print(run->report, stdout);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         log_error("cannot write to stdout");
         code = code ? code : error_exit_code(ERROR_IO);
     }
-    int caught = atomic_load(&w->caught);
     if (caught)
-        return 128 + caught;
-    return code ? code : s->fail == FAIL_NEVER ? 0 : written;
+        code = 128 + caught;
+    about->exit_code = code;
+    about->seconds = (double)(monotonic_now() - w->began) / (double)NS_PER_S;
+    registries_counters(run->registries, &about->requests);
+    int written = write_files(s, run->report, about);
+    return code || s->fail == FAIL_NEVER ? code : written;
 }
 
 static int warm(const struct settings *s, const struct wanted_list *list, sigset_t signals,
-                struct error *err)
+                struct report_run *about, struct error *err)
 {
     /* Static, because a worker stuck in the kernel may outlive this function. */
     static struct run run;
@@ -150,25 +158,24 @@ static int warm(const struct settings *s, const struct wanted_list *list, sigset
     run.limits = (struct retry_limits){s->retries, s->retry_max_time_ns};
     if (registries_new(&registry, &run.registries, err) < 0 || open_directory(s, &run.cd, err) < 0)
         return -1;
-    run.report = report_new(s->cache_dir);
-    run.progress = progress_new((enum progress_mode)s->progress, list->count);
+    run.report = report_new();
+    run.progress = progress_new(&(struct progress_options){
+        .mode = s->progress, .log_is_json = s->log_format == LOG_JSON, .images = list->count});
     run_prepare(&run, list);
-    w = (struct watch){.run = &run,
-                       .signals = signals,
-                       .deadline = s->timeout_ns ? monotonic_now() + s->timeout_ns : 0};
+    w = (struct watch){.run = &run, .signals = signals, .began = monotonic_now()};
+    w.deadline = s->timeout_ns ? w.began + s->timeout_ns : 0;
     if (start_watch(&w, err) < 0)
         return -1;
-    bool all_left = run_warm(&run);
+    const bool all_left = run_warm(&run);
     progress_stop(run.progress);
+    cleanup_error struct error flush = {0};
+    if (all_left && !s->check && !s->dry_run && cachedir_flush(run.cd, &flush) < 0)
+        log_warn("%s", flush.message); /* derived: the entries are the truth */
+    int code = conclude(&run, &w, about);
     if (!all_left) {
-        int code = conclude(s, run.report, &w);
         (void)fflush(stderr);
         _exit(code); /* the disk is safe at any instant: nothing waits for a stuck worker */
     }
-    cleanup_error struct error flush = {0};
-    if (!s->check && !s->dry_run && cachedir_flush(run.cd, &flush) < 0)
-        log_warn("%s", flush.message); /* derived: the entries are the truth */
-    int code = conclude(s, run.report, &w);
     report_free(run.report);
     progress_free(run.progress);
     cachedir_close(run.cd);
@@ -178,7 +185,8 @@ static int warm(const struct settings *s, const struct wanted_list *list, sigset
 
 /* ---- the command line ---- */
 
-static int begin(const struct settings *s, sigset_t signals, struct error *err)
+static int begin(const struct settings *s, sigset_t signals, struct report_run *about,
+                 struct error *err)
 {
     cleanup_wanted_list struct wanted_list list = {0};
 
@@ -193,10 +201,11 @@ static int begin(const struct settings *s, sigset_t signals, struct error *err)
         log_warn("the list of images is empty: nothing to do");
         return 0;
     }
-    return warm(s, &list, signals, err);
+    return warm(s, &list, signals, about, err);
 }
 
-static int run(int argc, char **argv, struct settings *s, sigset_t signals, struct error *err)
+static int run(int argc, char **argv, struct settings *s, sigset_t signals,
+               struct report_run *about, struct error *err)
 {
     if (settings_load(argc, argv, s, err) < 0)
         return -1;
@@ -215,25 +224,32 @@ static int run(int argc, char **argv, struct settings *s, sigset_t signals, stru
         const struct command_spec *const commands[] = {&warmer_command};
         return options_completion("warmer", commands, 1, s->completion, stdout, err);
     }
-    return begin(s, signals, err);
+    about->cache_dir = s->cache_dir;
+    return begin(s, signals, about, err);
 }
 
 int main(int argc, char **argv)
 {
     cleanup_settings struct settings settings = {0};
     cleanup_error struct error err = {0};
+    struct report_run about = {.started = time(NULL)};
     sigset_t signals;
 
     (void)setlocale(LC_CTYPE, "C.UTF-8"); /* for the width of what is printed */
     log_init(&(struct log_options){.level = LOG_INFO,
                                    .format = isatty(STDERR_FILENO) ? LOG_COLOR : LOG_TEXT});
     block_signals(&signals);
-    int code = run(argc, argv, &settings, signals, &err);
+    int code = run(argc, argv, &settings, signals, &about, &err);
     if (code < 0) {
         log_error("%s", err.message);
         /* --fail=never: whatever befell images, directory or network; usage stays. */
         code =
             settings.fail == FAIL_NEVER && err.kind != ERROR_USAGE ? 0 : error_exit_code(err.kind);
+        about.exit_code = code;
+        about.error = err.message;
+        struct report *nothing = report_new();
+        (void)write_files(&settings, nothing, &about);
+        report_free(nothing);
     }
     return code;
 }

@@ -35,8 +35,7 @@ static bool is_port(const char *text)
 
 static bool is_host(const char *host, size_t len)
 {
-    static const char name[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
     if (len == 0 || len > 255)
         return false;
     if (host[0] == '[')
@@ -77,8 +76,7 @@ static int parse_target(const char *text, struct place_rule *rule, struct error 
         return error_set(err, ERROR_USAGE, "\"%s\": the path behind the registry is malformed",
                          shown);
     }
-    rule->prefix =
-        len && prefix[len - 1] != '/' ? xasprintf("%s/", prefix) : xstrdup(prefix);
+    rule->prefix = len && prefix[len - 1] != '/' ? xasprintf("%s/", prefix) : xstrdup(prefix);
     return 0;
 }
 

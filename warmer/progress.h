@@ -24,14 +24,14 @@ struct progress;
 struct progress_transfer;
 
 struct progress_options {
-    int mode;           /* enum progress_mode; bar becomes plain where there is no terminal */
-    bool log_is_json;   /* auto is plain, then */
+    int mode;           /* enum progress_mode; bar becomes plain where the terminal cannot */
+    bool log_is_json;   /* then auto is plain */
     size_t images;      /* how many will be reported */
     int64_t redraw_ns;  /* 0: a fifth of a second */
     int64_t summary_ns; /* 0: ten seconds */
 };
 
-/* Starts a thread, which is stopped at once by progress_stop(). Signals should be blocked. */
+/* Starts a thread, which progress_stop() stops at once. Signals should be blocked. */
 struct progress *progress_new(const struct progress_options *options);
 /* Take the view off the screen, for good. The other functions may still be called. */
 void progress_stop(struct progress *p);

@@ -17,5 +17,5 @@ struct report_totals {
     int64_t fetched, reused;
     enum error_kind worst; /* of the failures */
 };
-/* With the mutex held. NULL: nothing. */
+/* With the mutex held. */
 struct report_totals report_count(const struct report *r);

@@ -53,13 +53,14 @@ static json_t *totals(const struct report *r)
     return j;
 }
 
-static json_t *head(const struct report *r, const struct report_run *run, const char *schema)
+static json_t *head(json_t *counted, const struct report_run *run, const char *schema)
 {
     cleanup_free char *started = time_format(run->started);
-    return made(json_pack("{s:s, s:s, s:o, s:s, s:o, s:i, s:o, s:o}", "schema", schema, "program",
+    return made(json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o}", "schema", schema, "program",
                           "warmer " BASEWARM_VERSION, "cache_dir", text(run->cache_dir), "started",
-                          started, "seconds", seconds(run->seconds), "exit_code", run->exit_code,
-                          "error", text(run->error), "totals", totals(r)));
+                          started, "seconds", seconds(run->seconds), "exit_code",
+                          json_integer(run->exit_code), "error", text(run->error), "totals",
+                          counted));
 }
 
 static const char *error_of(const struct report_entry *e)
@@ -77,16 +78,18 @@ static json_t *image(const struct report_entry *e)
                           "error", text(error_of(e)), "reason", text(e->reason)));
 }
 
+static json_t *requests(const struct registry_counters *c)
+{
+    return made(json_pack("{s:I, s:I, s:I, s:I}", "heads", (json_int_t)c->heads, "manifests",
+                          (json_int_t)c->manifests, "blobs", (json_int_t)c->blobs, "tokens",
+                          (json_int_t)c->tokens));
+}
+
 static char *report_text(struct report *r, const struct report_run *run)
 {
     pthread_mutex_lock(&r->mutex);
-    json_t *j = head(r, run, "basewarm.report/1");
-    const struct registry_counters *c = &run->requests;
-    (void)json_object_set_new(
-        j, "requests",
-        made(json_pack("{s:I, s:I, s:I, s:I}", "heads", (json_int_t)c->heads, "manifests",
-                       (json_int_t)c->manifests, "blobs", (json_int_t)c->blobs, "tokens",
-                       (json_int_t)c->tokens)));
+    json_t *j = head(totals(r), run, "basewarm.report/1");
+    (void)json_object_set_new(j, "requests", requests(&run->requests));
     json_t *images = made(json_array());
     for (size_t i = 0; i < r->count; i++)
         (void)json_array_append_new(images, image(&r->entries[i]));
@@ -164,21 +167,11 @@ static bool fits(const json_t *j)
     return strlen(dumped) + 1 <= REPORT_TERMINATION_MAX; /* and a line end */
 }
 
-static char *termination_text(struct report *r, const struct report_run *run)
+static void add_failures(json_t *j, const struct report *r)
 {
-    size_t left_out = 0;
-    if (r)
-        pthread_mutex_lock(&r->mutex);
-    json_t *j = head(r, run, "basewarm.termination/1");
-    json_t *failures = made(json_array());
-    (void)json_object_set(j, "failures", failures);
-    /* The widest number first, so that the right one fits in any case. */
-    (void)json_object_set_new(j, "failures_left_out", made(json_integer(INT32_MAX)));
-    if (!fits(j)) /* a long path, a long error: what remains must still be JSON */
-        (void)json_object_set_new(j, "cache_dir", json_null());
-    if (!fits(j))
-        (void)json_object_set_new(j, "error", made(json_string("too long for this log")));
-    for (size_t i = 0; r && i < r->count; i++) {
+    json_t *failures = json_object_get(j, "failures");
+    json_int_t left_out = 0;
+    for (size_t i = 0; i < r->count; i++) {
         const struct report_entry *e = &r->entries[i];
         if (e->result != REPORT_FAILED)
             continue;
@@ -190,11 +183,27 @@ static char *termination_text(struct report *r, const struct report_run *run)
             left_out++;
         }
     }
+    (void)json_object_set_new(j, "failures_left_out", made(json_integer(left_out)));
+}
+
+static char *termination_text(struct report *r, const struct report_run *run)
+{
+    static const struct report none;
+    if (r)
+        pthread_mutex_lock(&r->mutex);
+    const struct report *images = r ? r : &none;
+    json_t *j = head(totals(images), run, "basewarm.termination/1");
+    (void)json_object_set_new(j, "failures", made(json_array()));
+    /* A wide number first, so that the right one fits in any case. */
+    (void)json_object_set_new(j, "failures_left_out", made(json_integer(INT32_MAX)));
+    if (!fits(j)) /* a long path, a long error: what remains must still be JSON */
+        (void)json_object_set_new(j, "cache_dir", json_null());
+    if (!fits(j))
+        (void)json_object_set_new(j, "error", made(json_string("too long for this log")));
+    add_failures(j, images);
     if (r)
         pthread_mutex_unlock(&r->mutex);
-    (void)json_object_set_new(j, "failures_left_out", made(json_integer((json_int_t)left_out)));
     cleanup_free char *dumped = compact(j);
-    json_decref(failures);
     json_decref(j);
     return xasprintf("%s\n", dumped);
 }

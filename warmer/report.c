@@ -74,7 +74,7 @@ void report_add(struct report *r, const struct report_entry *entry)
 struct report_totals report_count(const struct report *r)
 {
     struct report_totals t = {.worst = ERROR_NONE};
-    for (size_t i = 0; r && i < r->count; i++) {
+    for (size_t i = 0; i < r->count; i++) {
         const struct report_entry *e = &r->entries[i];
         t.images++;
         t.results[e->result]++;

@@ -57,7 +57,7 @@ struct report_entry {      /* all text is safe to print, and copied */
     const char *reason;     /* of REPORT_FAILED: the error's message */
 };
 
-struct report_run { /* what the report says of the run as a whole */
+struct report_run { /* what the report says of the run as a whole; all is borrowed */
     const char *cache_dir;
     time_t started;
     double seconds;
@@ -87,8 +87,7 @@ int report_write(struct report *r, const struct report_run *run, const char *pat
                  struct error *err);
 
 #define REPORT_TERMINATION_LOG "/dev/termination-log"
-#define REPORT_TERMINATION_MAX 2048 /* bytes, of the 4096 that Kubernetes keeps of all containers  \
-                                     */
+#define REPORT_TERMINATION_MAX 2048 /* bytes: half of what Kubernetes keeps */
 /* Write the termination log, where that file exists: Kubernetes makes it. `r` may be NULL: no
  * image was looked at. */
 int report_terminate(struct report *r, const struct report_run *run, const char *path,

@@ -59,6 +59,7 @@ void image_finish(struct image *image, enum report_result result, const struct t
                   struct error *failed)
 {
     struct report_entry entry = {
+        .position = (size_t)(image - image->run->images),
         .reference = image->wanted->reference.name,
         .name = image->name,
         .platform = image->platform,

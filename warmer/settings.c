@@ -74,6 +74,18 @@ static const struct option_spec options[] = {
      "a transfer below 1 KiB/s for so long has stalled", "30s"},
     {"timeout", 0, OPTION_DURATION, AT(timeout_ns), "D", GROUP, "time for the whole run", "none"},
 #undef GROUP
+#define GROUP "Pruning"
+    {"prune", 0, OPTION_BOOL, AT(prune), NULL, GROUP,
+     "remove what is over after warming, as cachedir prune does"},
+    {"grace", 0, OPTION_DURATION, AT(grace_ns), "D", GROUP,
+     "how much longer than --cache-ttl an entry stays: not below the longest build", "24h"},
+    {"max-size", 0, OPTION_SIZE, AT(max_size), "S", GROUP,
+     "prune, and evict the oldest while all of it is larger than this"},
+    {"min-free", 0, OPTION_STRING, AT(min_free_text), "S|P%", GROUP,
+     "prune, and evict the oldest while less than this is free on the volume"},
+    {"keep", 0, OPTION_LIST, AT(keep), "GLOB", GROUP,
+     "never remove images whose reference matches; repeatable"},
+#undef GROUP
 #define GROUP "What is done"
     {"check", 0, OPTION_BOOL, AT(check), NULL, GROUP,
      "fetch nothing: exit 0 when every image is warm and current, 1 when not"},

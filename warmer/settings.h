@@ -9,6 +9,7 @@
 
 #include "registry.h"
 
+#include "cachedir/cachedir.h"
 #include "cachedir/cli/log.h"
 #include "cachedir/cli/options.h"
 #include "cachedir/platform.h"
@@ -37,6 +38,14 @@ struct settings {
     int64_t retry_max_time_ns;
     int64_t stall_timeout_ns;
     int64_t timeout_ns; /* of the whole run; 0: none */
+
+    /* what is removed afterwards, as by cachedir prune */
+    bool prune;
+    int64_t grace_ns;
+    int64_t max_size; /* bytes; 0: no limit */
+    const char *min_free_text;
+    struct cachedir_limits limits; /* of these two */
+    char **keep;
 
     /* what is done, and what is said */
     bool check;

@@ -110,8 +110,8 @@ static int perform(struct asking *a, struct http_request *request, struct http_r
         atomic_fetch_add(a->q->sent, 1);
         if (http_perform(a->client, request, r, err) < 0)
             return -1;
-        bool moved = request->method == HTTP_GET && r->status / 100 == 3 && r->status != 304 &&
-                     r->location;
+        bool moved =
+            request->method == HTTP_GET && r->status / 100 == 3 && r->status != 304 && r->location;
         if (!moved) {
             *ret_url = take_ptr(url);
             return 0;

@@ -36,8 +36,8 @@ struct token_cache *token_cache_new(struct http *http);
 void token_cache_stop(struct token_cache *cache); /* after http_stop(): wake who waits */
 void token_cache_free(struct token_cache *cache); /* takes NULL; wipes */
 
-struct token_request { /* everything is borrowed */
-    const char *realm; /* an absolute URL */
+struct token_request {                   /* everything is borrowed */
+    const char *realm;                   /* an absolute URL */
     const char *service, *scope;         /* NULL: none */
     const struct credential *credential; /* NULL: anonymous. It goes to the realm, and only there */
     /* How the realm may be connected to: http.h. */

@@ -1,0 +1,11 @@
+/*
+ * tests/corpus/NAME: files that a parser must refuse, each with a reason.
+ */
+#pragma once
+
+#include <stddef.h>
+
+/* For each file of the directory below tests/corpus/ call `check` with its content (a NUL behind
+ * it). Fails the test when there is none. Returns their number. */
+size_t corpus_each(const char *directory,
+                   void (*check)(const char *file, const char *bytes, size_t len));
