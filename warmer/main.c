@@ -123,12 +123,30 @@ static int write_files(const struct settings *s, struct report *report, struct r
     return code;
 }
 
+/* After warming. Returns the exit code of it. */
+static int prune(struct run *run, struct report_run *about)
+{
+    cleanup_error struct error err = {0};
+    if (run_prune(run, &about->pruned, &err) < 0) {
+        log_error("%s", err.message);
+        return error_exit_code(err.kind);
+    }
+    about->has_pruned = true;
+    if (about->pruned.limits_met)
+        return 0;
+    log_error("the limits cannot be met: what is in use, or what --keep names, is too much");
+    return 1;
+}
+
 /* The table, the files, the code. */
-static int conclude(const struct run *run, const struct watch *w, struct report_run *about)
+static int conclude(const struct run *run, const struct watch *w, int prune_code,
+                    struct report_run *about)
 {
     const struct settings *s = run->settings;
     const int caught = atomic_load(&w->caught);
     int code = report_code(run->report, s->fail);
+    if (code == 0 && s->fail != FAIL_NEVER)
+        code = prune_code;
 
     report_print(run->report, stdout);
     if (fflush(stdout) != 0 || ferror(stdout)) {
@@ -171,7 +189,9 @@ static int warm(const struct settings *s, const struct wanted_list *list, sigset
     cleanup_error struct error flush = {0};
     if (all_left && !s->check && !s->dry_run && cachedir_flush(run.cd, &flush) < 0)
         log_warn("%s", flush.message); /* derived: the entries are the truth */
-    int code = conclude(&run, &w, about);
+    const bool pruned = all_left && s->prune && !atomic_load(&run.stopped);
+    int prune_code = pruned ? prune(&run, about) : 0;
+    int code = conclude(&run, &w, prune_code, about);
     if (!all_left) {
         (void)fflush(stderr);
         _exit(code); /* the disk is safe at any instant: nothing waits for a stuck worker */

@@ -85,11 +85,25 @@ static json_t *requests(const struct registry_counters *c)
                           (json_int_t)c->tokens));
 }
 
+static json_t *pruned(const struct report_run *run)
+{
+    if (!run->has_pruned)
+        return json_null();
+    json_t *j = made(json_pack("{s:b}", "limits_met", run->pruned.limits_met));
+    for (int i = 0; i < CACHEDIR_PRUNE_REASONS; i++)
+        (void)json_object_set_new(
+            j, cachedir_prune_reason_name((enum cachedir_prune_reason)i),
+            made(json_pack("{s:I, s:I}", "count", (json_int_t)run->pruned.removed[i], "bytes",
+                           (json_int_t)run->pruned.freed[i])));
+    return j;
+}
+
 static char *report_text(struct report *r, const struct report_run *run)
 {
     pthread_mutex_lock(&r->mutex);
     json_t *j = head(totals(r), run, "basewarm.report/1");
     (void)json_object_set_new(j, "requests", requests(&run->requests));
+    (void)json_object_set_new(j, "pruned", pruned(run));
     json_t *images = made(json_array());
     for (size_t i = 0; i < r->count; i++)
         (void)json_array_append_new(images, image(&r->entries[i]));

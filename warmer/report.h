@@ -12,6 +12,7 @@
  *      "totals": {"images": 2, "pulled": 1, "renewed": 0, "fresh": 0, "stale": 0, "planned": 0,
  *                 "failed": 1, "bytes_fetched": 29149000, "bytes_reused": 0},
  *      "requests": {"heads": 2, "manifests": 2, "blobs": 3, "tokens": 1},
+ *      "pruned": {"expired": {"count": 1, "bytes": 4096}, ..., "limits_met": true} or null,
  *      "images": [{"reference": "docker.io/library/debian:12", "platform": "linux/amd64",
  *                  "digest": "sha256:...", "previous": null, "result": "pulled",
  *                  "bytes_fetched": 29149000, "bytes_reused": 0, "seconds": 3.1,
@@ -25,6 +26,7 @@
 
 #include "registry.h"
 
+#include "cachedir/cachedir.h"
 #include "cachedir/digest.h"
 #include "cachedir/error.h"
 
@@ -64,6 +66,8 @@ struct report_run { /* what the report says of the run as a whole; all is borrow
     int exit_code;
     const char *error; /* what ended it beside its images; NULL: nothing */
     struct registry_counters requests;
+    bool has_pruned; /* ... and what it removed: */
+    struct cachedir_prune_result pruned;
 };
 
 struct report;

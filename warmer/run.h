@@ -51,6 +51,8 @@ struct run {
     struct image *images; /* one a wanted item, in the list's order */
     size_t image_count;
 
+    pthread_mutex_t pruning; /* held while a worker prunes: the others wait for its result */
+
     pthread_mutex_t mutex;
     struct target **targets;
     size_t target_count;
@@ -161,6 +163,13 @@ void fetch_blob(struct fetch *fetch, struct registry_client *client);
 /* Nothing else to do: take over half of the largest transfer. false: none is worth it. */
 bool fetch_split(struct run *run, struct registry_client *client);
 void fetch_free(struct fetch *fetch);
+
+/* ---- room.c ---- */
+/* Prune as the options say, telling what goes; *ret may be NULL. */
+int run_prune(struct run *run, struct cachedir_prune_result *ret, struct error *err);
+/* Does so much more fit? If not, and pruning is allowed, prune and look again. ERROR_NO_SPACE says
+ * what is needed and what there is. */
+int run_make_room(struct run *run, int64_t bytes, struct error *err);
 
 /* ---- warm.c ---- */
 /* Fill the queue with the list. Then run_stop() may be called, by any thread. */

@@ -231,6 +231,8 @@ static int check(const struct settings *s, struct error *err)
         check_pairs(r->certificates, "--registry-certificate", "HOST=FILE", 0, err) < 0 ||
         check_pairs(r->client_certificates, "--registry-client-cert", "HOST=CRT,KEY", ',', err) < 0)
         return -1;
+    if ((s->prune || s->max_size || s->min_free_text) && s->check)
+        return error_set(err, ERROR_USAGE, "--check changes nothing: it does not go with --prune");
     if (s->check && s->dry_run)
         return error_set(err, ERROR_USAGE, "--check and --dry-run exclude each other");
     if (!*s->cache_dir)
@@ -249,6 +251,7 @@ int settings_load(int argc, char **argv, struct settings *ret, struct error *err
     *ret = (struct settings){
         .cache_dir = "/cache",
         .cache_ttl_ns = SECONDS(336 * 3600),
+        .grace_ns = SECONDS(24 * 3600),
         .registry = {.anonymous_retry = true, .foreign_layers = true},
         .jobs = 8,
         .retries = 5,
@@ -268,6 +271,10 @@ int settings_load(int argc, char **argv, struct settings *ret, struct error *err
     if (ret->jobs_per_host == 0)
         ret->jobs_per_host = ret->jobs;
     ret->registry.stall_timeout_ns = ret->stall_timeout_ns;
+    ret->limits.max_size = ret->max_size;
+    if (ret->min_free_text && cachedir_limits_min_free(&ret->limits, ret->min_free_text, err) < 0)
+        return -1;
+    ret->prune |= ret->max_size > 0 || ret->min_free_text;
     if (add_environment(ret, err) < 0 || add_platforms(ret, err) < 0)
         return -1;
     return check(ret, err);

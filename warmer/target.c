@@ -217,20 +217,6 @@ static const struct descriptor **blobs_of(const struct manifest *m, size_t *ret_
     return blobs;
 }
 
-/* Before the first byte is fetched: does what is missing fit? */
-static int check_space(struct target *target, int64_t bytes, struct error *err)
-{
-    struct run *run = target->run;
-    int64_t size, available, missing = atomic_load(&run->missing) + bytes;
-    if (cachedir_space(run->cd, &size, &available, err) < 0)
-        return -1;
-    if (missing <= available)
-        return 0;
-    cleanup_free char *needed = size_format(missing), *there = size_format(available);
-    return error_set(err, ERROR_NO_SPACE, "%s are needed and %s are free in %s", needed, there,
-                     cachedir_path(run->cd));
-}
-
 static int want_blobs(struct target *target, const struct descriptor **blobs, size_t count,
                       struct error *err)
 {
@@ -248,8 +234,9 @@ static int want_blobs(struct target *target, const struct descriptor **blobs, si
             bytes += blobs[i]->size;
         blobs[missing++] = blobs[i];
     }
-    if (check_space(target, bytes, err) < 0)
+    if (run_make_room(run, bytes, err) < 0)
         return -1;
+    progress_want(run->progress, bytes);
     for (size_t i = 0; i < missing; i++)
         while (!fetch_want(target, blobs[i])) {
             /* It landed meanwhile. */

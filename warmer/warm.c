@@ -144,6 +144,7 @@ static void release(struct run *run)
     free(run->images);
     queue_free(run->queue);
     pthread_mutex_destroy(&run->mutex);
+    pthread_mutex_destroy(&run->pruning);
 }
 
 static int64_t ready_at(void *userdata, const struct reference *ref)
@@ -155,6 +156,7 @@ void run_prepare(struct run *run, const struct wanted_list *list)
 {
     run->queue = queue_new(run->settings->jobs_per_host, ready_at, run->registries);
     pthread_mutex_init(&run->mutex, NULL);
+    pthread_mutex_init(&run->pruning, NULL);
     run->images = xcalloc(list->count ? list->count : 1, sizeof *run->images);
     run->image_count = list->count;
     for (size_t i = 0; i < list->count; i++) {
