@@ -84,7 +84,10 @@ static int make_path(const char *path, struct error *err)
         slash = strchr(slash + 1, '/');
         if (slash)
             *slash = '\0';
-        if (mkdir(copy, 0755) < 0 && errno != EEXIST) {
+        bool made = mkdir(copy, 0755) == 0;
+        if (made && chmod(copy, 0755) < 0) /* whatever the umask */
+            return error_errno(err, errno, "cannot chmod %s", copy);
+        if (!made && errno != EEXIST) {
             int saved = errno;
             struct stat st;
             if (stat(copy, &st) < 0)

@@ -55,6 +55,17 @@ bool run_again(struct run *run, struct retry_state *retry, struct work work, con
     return true;
 }
 
+/* The fork asks the registry what an index stands for; the others look for the digest as written.
+ */
+static void warn_of_index(const struct image *image, const struct digest *manifest)
+{
+    const struct reference *ref = &image->wanted->reference;
+    if (reference_is_pinned(ref) && !digest_equal(&ref->digest, manifest))
+        log_warn("%s is pinned to an index: archived kaniko and envbuilder will miss; pinned to "
+                 "%s they hit",
+                 image->name, manifest->text);
+}
+
 void image_finish(struct image *image, enum report_result result, const struct target *target,
                   struct error *failed)
 {
@@ -75,6 +86,8 @@ void image_finish(struct image *image, enum report_result result, const struct t
         }
         if (!digest_equal(&image->previous, &target->digest))
             entry.previous = image->previous;
+        if (!failed)
+            warn_of_index(image, &target->digest);
     }
     if (failed) {
         entry.failed = failed->kind;

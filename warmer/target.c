@@ -339,6 +339,23 @@ void target_blob_failed(struct target *target, struct error *err)
     target_blob_landed(target);
 }
 
+/* A reference that is a manifest, no index, is taken as it is; kaniko does the same. */
+static void warn_of_platform(const struct target *target)
+{
+    cleanup_cachedir_entry struct cachedir_entry entry = {0};
+    if (cachedir_look(target->run->cd, &target->digest, &entry, NULL) < 0 || !entry.platform.os)
+        return;
+    for (size_t i = 0; i < target->image_count; i++) {
+        const struct image *image = target->images[i];
+        if (!digest_equal(&image->source, &target->digest) ||
+            platform_matches(&entry.platform, &image->wanted->platform))
+            continue;
+        cleanup_free char *have = platform_format(&entry.platform);
+        log_warn("%s is an image for %s and no index: taken as it is, although %s was wanted",
+                 image->name, have, image->platform);
+    }
+}
+
 void target_publish(struct target *target)
 {
     struct error err = {0};
@@ -352,5 +369,6 @@ void target_publish(struct target *target)
         fail(target, &err);
         return;
     }
+    warn_of_platform(target);
     finish(target, REPORT_PULLED, NULL);
 }

@@ -32,17 +32,17 @@ expect_exit 64 warmer -image x
 expect_text err '--image'
 
 step "kaniko's spellings"
-for arguments in '-i x' '-ix' '--image=x' '--image x' '--image=x --force' '--image=x --force=true' \
-    '-i x -c dir' '-i x --skip-tls-verify-pull=false' '-i x --cache-ttl 336h' '-i x -v debug' \
-    '-i x --registry-map a=b;c=d' '-i x --log-format json --log-timestamp' \
-    '-i x --registry-mirror m --skip-default-registry-fallback' '-i x --insecure-pull' \
-    '-i x --insecure-registry h:1 --skip-tls-verify-registry h:1'; do
+for arguments in '-i xy' '-ixy' '--image=xy' '--image xy' '--image=xy --force' '--image=xy --force=true' \
+    '-i xy -c dir' '-i xy --skip-tls-verify-pull=false' '-i xy --cache-ttl 336h' '-i xy -v debug' \
+    '-i xy --registry-map a=b;c=d' '-i xy --log-format json --log-timestamp' \
+    '-i xy --registry-mirror m --skip-default-registry-fallback' '-i xy --insecure-pull' \
+    '-i xy --insecure-registry h:1 --skip-tls-verify-registry h:1'; do
     # shellcheck disable=SC2086  # words
     expect_exit 0 warmer --check-args $arguments
 done
 
 step "--log-format json: one object a line"
-expect_exit 75 warmer -c "$cache" --image "127.0.0.1:$(free_port)/x" --retries 0 --log-format json
+expect_exit 75 warmer -c "$cache" --image "127.0.0.1:$(free_port)/xy" --retries 0 --log-format json
 jq -e . err >/dev/null || {
     cat err
     fail "not JSON"

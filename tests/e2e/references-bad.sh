@@ -10,7 +10,7 @@ Upper/case
 two words
 LIST
 bad=("a//b" "repo:" ":tag" "repo@sha256:12" "repo@md5:d41d8cd98f00b204e9800998ecf8427e" "repo:t/"
-    "host:99999999/x" "-x" "http://host/x" "")
+    "host:99999999/x" "http://host/x" "")
 
 step "each is named, with exit 64, and nothing was requested"
 arguments=()

@@ -20,6 +20,6 @@ done
 
 twice=$(requests GET '.*/blobs/.*' | grep -o 'sha256:[0-9a-f]*' | sort | uniq -d)
 expect_equal "" "$twice" "blobs fetched twice"
-expect_requests 4 GET '.*/blobs/.*' # never 0: one config each, two layers of base, one of app
+expect_requests 5 GET '.*/blobs/.*' # a config each, two layers of base, one more of app
 expect_exit 0 cachedir -c "$cache" verify
 expect_clean
