@@ -23,7 +23,7 @@ executor_in_chroot='
     mount -t tmpfs -o mode=755 tmpfs root/dev
     mknod -m 666 root/dev/null c 1 3
     mknod -m 666 root/dev/urandom c 1 9
-    exec env -i PATH=/usr/bin:/bin HOME=/root chroot root /kaniko/executor --force --no-push \
+    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root chroot root /kaniko/executor --force --no-push \
         --cache=true --cache-repo=oci:/layers --cache-dir=/cache --ignore-path=/cache \
         --context=dir:///workspace --dockerfile=/workspace/Dockerfile --insecure --insecure-pull \
         --log-format=text -v info'
