@@ -105,7 +105,7 @@ static void bash(const struct completion *c)
               "        mapfile -t COMPREPLY < <(compgen -W \"",
               out);
         for (size_t i = 0; i < c->count; i++)
-            fprintf(out, "%s ", subcommand(c->commands[i]));
+            fprintf(out, "%s ", c->commands[i]->name + strlen(c->program) + 1);
         fputs("--cache-dir --help --version\" -- \"$cur\")\n        ;;\n", out);
     }
     fprintf(out, "    esac\n}\ncomplete -o filenames -F _%s %s\n", c->program, c->program);

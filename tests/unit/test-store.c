@@ -446,10 +446,9 @@ static void test_names_survive_other_writers(void **state)
                           "\"digest\":\"sha256:00\"}]}";
     assert_int_equal(fs_create(f->root, "index.json", 0644, foreign, strlen(foreign)), 0);
     struct cachedir *other = open_cache(f, 0);
-    struct cachedir_name amd = {"docker.io/library/x:1", "linux/amd64", f->a.digest, f->b.digest,
-                                1000};
-    struct cachedir_name arm = {"docker.io/library/x:1", "linux/arm64", f->b.digest, f->b.digest,
-                                2000};
+    char reference[] = "docker.io/library/x:1", amd64[] = "linux/amd64", arm64[] = "linux/arm64";
+    struct cachedir_name amd = {reference, amd64, f->a.digest, f->b.digest, 1000};
+    struct cachedir_name arm = {reference, arm64, f->b.digest, f->b.digest, 2000};
     assert_ok(cachedir_name_set(f->cd, &amd, &err));
     assert_ok(cachedir_name_set(other, &arm, &err));
     assert_ok(cachedir_flush(f->cd, &err));
