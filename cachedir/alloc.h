@@ -21,7 +21,8 @@ char *xvasprintf(const char *format, va_list args)
     __attribute__((format(printf, 1, 0), returns_nonnull));
 
 /* Grow an array by one: `struct x *e = array_add(list, count);` (count is an lvalue, evaluated
- * more than once). The new element is zeroed. Capacity doubles at powers of two. */
+ * more than once). The new element is zeroed. Capacity doubles at powers of two; nothing remembers
+ * it, so an array that grows this way is NULL at first and only ever grows this way. */
 #define array_add(array, count)                                                                    \
     ((array) = array_grow_((array), (count), sizeof *(array)), &(array)[(count)++])
 void *array_grow_(void *array, size_t count, size_t size) __attribute__((returns_nonnull));

@@ -129,10 +129,10 @@ static json_t *row_json(const struct settings *settings, const struct row *row, 
     const int64_t ttl = settings->cache_ttl_ns / NS_PER_S;
     cleanup_free char *renewed = time_format(e->renewed.tv_sec);
     cleanup_free char *expires = time_format(e->renewed.tv_sec + ttl);
-    json_t *json =
-        json_pack("{s:s, s:s, s:I, s:I, s:s, s:s}", "digest", e->digest.text, "state",
-                  command_state(e, now, settings->cache_ttl_ns), "size", (json_int_t)e->size,
-                  "shared_size", (json_int_t)e->shared_size, "renewed", renewed, "expires", expires);
+    json_t *json = json_pack("{s:s, s:s, s:I, s:I, s:s, s:s}", "digest", e->digest.text, "state",
+                             command_state(e, now, settings->cache_ttl_ns), "size",
+                             (json_int_t)e->size, "shared_size", (json_int_t)e->shared_size,
+                             "renewed", renewed, "expires", expires);
     if (e->problem)
         (void)json_object_set_new(json, "problem", json_string(e->problem));
     if (e->platform.os) {

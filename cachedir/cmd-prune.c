@@ -109,11 +109,12 @@ static json_t *counts_json(const struct cachedir_prune_result *result)
 
 static void print_json(const struct output *out, const struct cachedir_prune_result *result)
 {
-    command_print_json(json_pack(
-        "{s:s, s:b, s:O, s:o, s:I, s:I, s:I, s:b}", "schema", SCHEMA, "dry_run",
-        out->settings->dry_run, "removed", out->removed, "reasons", counts_json(result),
-        "size_before", (json_int_t)result->size_before, "size_after", (json_int_t)result->size_after,
-        "free_after", (json_int_t)result->free_after, "limits_met", result->limits_met));
+    command_print_json(json_pack("{s:s, s:b, s:O, s:o, s:I, s:I, s:I, s:b}", "schema", SCHEMA,
+                                 "dry_run", out->settings->dry_run, "removed", out->removed,
+                                 "reasons", counts_json(result), "size_before",
+                                 (json_int_t)result->size_before, "size_after",
+                                 (json_int_t)result->size_after, "free_after",
+                                 (json_int_t)result->free_after, "limits_met", result->limits_met));
 }
 
 static void print_summary(const struct settings *settings,
@@ -143,7 +144,8 @@ static int run(void *userdata, char **operands, struct error *err)
     struct cachedir_prune_result result;
 
     if (command_no_operands("prune", operands, err) < 0 ||
-        (settings->min_free && cachedir_limits_min_free(&how.limits, settings->min_free, err) < 0) ||
+        (settings->min_free &&
+         cachedir_limits_min_free(&how.limits, settings->min_free, err) < 0) ||
         command_open(&settings->common, !settings->dry_run, &cd, err) < 0)
         return -1;
     cleanup_json json_t *removed = settings->json ? json_array() : NULL;

@@ -18,8 +18,8 @@ struct digest {
     char text[DIGEST_TEXT_MAX + 1]; /* lower case; "" means none */
 };
 
-/* Upper-case hex, unknown algorithms and wrong lengths are ERROR_PROTOCOL. `text` may be hostile.
- */
+/* Upper-case hex, unknown algorithms and wrong lengths are ERROR_PROTOCOL. `text` may be hostile,
+ * and NULL: then "the digest is missing". */
 int digest_parse(const char *text, struct digest *ret, struct error *err);
 
 bool digest_equal(const struct digest *a, const struct digest *b);
@@ -34,7 +34,8 @@ bool digest_is_sha256(const struct digest *d);
 #define DIGEST_SHORT_SIZE (7 + 12 + 1)
 const char *digest_short(const struct digest *d, char buf[DIGEST_SHORT_SIZE]);
 
-/* Hashing. The algorithm is that of `like`. A hasher is used by one thread at a time. */
+/* Hashing. The algorithm is that of `like`, which must be set (else: abort). A hasher is used by
+ * one thread at a time. */
 struct hasher;
 struct hasher *hasher_new(const struct digest *like);
 void hasher_update(struct hasher *h, const void *data, size_t len);

@@ -184,6 +184,8 @@ int main(int argc, char **argv)
     (void)setlocale(LC_CTYPE, "C.UTF-8"); /* for the width of what is printed */
     log_init(&(struct log_options){.level = LOG_INFO,
                                    .format = isatty(STDERR_FILENO) ? LOG_COLOR : LOG_TEXT});
+    if (argc == 3 && strcmp(argv[1], "--completion") == 0)
+        return complete(argv[2]);
     int at = find_command(argc, argv);
     if (at > 0) {
         for (size_t i = 0; i < COMMAND_COUNT; i++) {
@@ -205,8 +207,6 @@ int main(int argc, char **argv)
         puts("cachedir " BASEWARM_VERSION);
         return 0;
     }
-    if (argc == 3 && strcmp(argv[1], "--completion") == 0)
-        return complete(argv[2]);
     usage(stderr);
     return error_exit_code(ERROR_USAGE);
 }

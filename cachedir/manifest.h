@@ -64,7 +64,8 @@ int manifest_parse(const void *bytes, size_t len, const char *content_type, stru
  */
 const struct descriptor *manifest_select(const struct manifest *index, const struct platform *want);
 
-/* "linux/amd64, linux/arm64/v8": what an index offers, for error messages. Owned. */
+/* "linux/amd64, linux/arm64/v8": what an index offers, for error messages: through text_foreign(),
+ * "" when there is nothing to run. Owned. */
 char *manifest_platforms(const struct manifest *index);
 
 bool media_type_is_index(const char *media_type);

@@ -31,6 +31,7 @@
 #elif defined(__mips64)
 #define HOST_ARCHITECTURE "mips64"
 #else
+/* cppcheck-suppress preprocessorErrorDirective */
 #error "add Go's name (GOARCH) for this architecture"
 #endif
 

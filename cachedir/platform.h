@@ -20,7 +20,7 @@ struct platform {
 int platform_parse(const char *text, struct platform *ret, struct error *err);
 /* The machine's own, normalised as kaniko's executor does: arm64 has no variant, arm is arm/v7. */
 void platform_host(struct platform *ret);
-/* Owned text, "os/arch[/variant][:osversion]". */
+/* Owned text, "os/arch[/variant][:osversion]"; as foreign as the platform is. */
 char *platform_format(const struct platform *p);
 /* Does an index's child `have` satisfy `want`? os and architecture must be equal; variant and
  * os_version count only when `want` has them. "unknown/unknown" never matches. */

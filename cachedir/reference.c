@@ -214,9 +214,11 @@ static char *familiar(const struct reference *r)
     const char *repository = r->repository;
     if (strcmp(r->registry, HUB) != 0)
         return assemble(r->registry, repository, r);
-    if (strncmp(repository, library, sizeof library - 1) == 0 &&
-        !strchr(repository + sizeof library - 1, '/'))
-        return assemble("", repository + sizeof library - 1, r);
+    if (strncmp(repository, library, sizeof library - 1) == 0) {
+        const char *short_one = repository + sizeof library - 1;
+        if (!strchr(short_one, '/') && strlen(short_one) >= REPOSITORY_MIN)
+            return assemble("", short_one, r);
+    }
     size_t first = strcspn(repository, "/");
     if (memchr(repository, '.', first) || strncmp(repository, "localhost/", 10) == 0)
         return assemble(HUB, repository, r); /* the first part would be read as a registry */

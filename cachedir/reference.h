@@ -9,6 +9,10 @@
  *     host/app:1.2@sha256:..        pinned: the tag is kept for people and ignored otherwise
  *
  * index.docker.io, registry-1.docker.io and docker.io are one registry, written docker.io.
+ *
+ * Stricter than the builder where no registry could answer: "." and ".." and empty parts of a name,
+ * a registry's name that no resolver could look up. Both forms, `name` and `familiar`, read back as
+ * the same reference.
  */
 #pragma once
 

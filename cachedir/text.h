@@ -12,9 +12,10 @@
 
 /*
  * Everything that came from the network or from the volume passes through here on its way to a
- * terminal, a log, JSON, a metric's label or the termination log: control characters (C0, DEL, C1)
- * and invalid UTF-8 become \xNN, a line break a space, and at most TEXT_FOREIGN_MAX bytes remain
- * ("..." at the end says that some were cut). Returns owned text, never NULL.
+ * terminal, a log, JSON, a metric's label or the termination log: control characters (C0, DEL, C1),
+ * bidirectional overrides and invalid UTF-8 become \xNN, a line break a space, and at most
+ * TEXT_FOREIGN_MAX bytes remain ("..." at the end says that some were cut). Returns owned text,
+ * never NULL.
  */
 #define TEXT_FOREIGN_MAX 300
 char *text_foreign(const char *bytes, size_t len);

@@ -256,7 +256,6 @@ static void transfer(struct stretch *t, struct registry_client *client)
     struct registry_try how = {.retry_after_ns = -1};
     struct error err = {0};
 
-    t->began = monotonic_now();
     (void)registry_blob(client, &fetch->ref, &fetch->blob, t->start, atomic_load(&t->end),
                         transfer_sink, t, &how, &err);
     /* Cut short by a splitter after the connection died: the rest is the splitter's. */
@@ -281,6 +280,7 @@ static void transfer(struct stretch *t, struct registry_client *client)
 /* With run->mutex held. */
 static void enlist(struct run *run, struct stretch *t)
 {
+    t->began = monotonic_now();
     t->next = run->stretches;
     run->stretches = t;
     t->fetch->active++;
@@ -300,11 +300,13 @@ static int64_t count_gaps(struct cachedir_blob *file)
 static int open_file(struct fetch *fetch, struct error *err)
 {
     struct run *run = fetch->run;
-    struct target *first = fetch->targets[0];
     cleanup_error struct error why = {0};
 
     if (fetch->file)
         return 1;
+    pthread_mutex_lock(&run->mutex); /* others may join and move the list */
+    struct target *first = fetch->targets[0];
+    pthread_mutex_unlock(&run->mutex);
     if (cachedir_blob_open(first->stage, &fetch->blob, fetch->insist, &fetch->file, &why) < 0) {
         if (why.kind != ERROR_LOCKED) {
             error_move(err, &why);
@@ -370,7 +372,7 @@ static struct stretch *largest(struct run *run, int64_t now)
     for (struct stretch *t = run->stretches; t; t = t->next) {
         int64_t pos = atomic_load(&t->pos), left = atomic_load(&t->end) - pos;
         int64_t took = now - t->began, done = pos - t->start;
-        if (t->began == 0 || left < 2 * SPLIT_LEFT || left <= best_left || t->fetch->wrong > 0)
+        if (left < 2 * SPLIT_LEFT || left <= best_left || t->fetch->wrong > 0)
             continue;
         /* done / took is its rate; left / rate is how long it would still take. */
         if (done > 0 && (double)left / (double)done * (double)took < (double)SPLIT_TIME)

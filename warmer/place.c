@@ -14,7 +14,7 @@ static const char *canonical(const char *registry)
 {
     static const char *const hub[] = {HUB, "index.docker.io", HUB_AUTHORITY};
     for (size_t i = 0; i < sizeof hub / sizeof *hub; i++)
-        if (strcasecmp(registry, hub[i]) == 0)
+        if (strcmp(registry, hub[i]) == 0)
             return HUB;
     return registry;
 }

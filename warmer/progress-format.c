@@ -11,7 +11,7 @@
 #define NAME_MIN_COLUMNS 8
 #define BAR_MIN_COLUMNS 10
 #define BAR_MAX_COLUMNS 40
-#define NUMBERS_COLUMNS 36 /* "1023.9 MiB of 1023.9 MiB, 1023.9 MiB/s" is rare */
+#define NUMBERS_COLUMNS 38 /* "1023.9 MiB of 1023.9 MiB, 1023.9 MiB/s" */
 
 /* "[=====>    ]" in exactly `columns`. */
 static void put_bar(FILE *out, int64_t done, int64_t size, size_t columns)

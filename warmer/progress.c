@@ -50,8 +50,8 @@ struct progress {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     bool stopping;
-    TAILQ_HEAD(, progress_transfer) transfers; /* the oldest first */
-    struct progress_sum sum;                   /* done and rate: see look() */
+    TAILQ_HEAD(transfers, progress_transfer) transfers; /* the oldest first */
+    struct progress_sum sum;                            /* done and rate: see look() */
     int64_t already, known; /* bytes that were there; bytes of all transfers that started */
     struct rate rate;
 

@@ -266,7 +266,8 @@ static char *manifest_path(const struct reference *ref, const struct digest *dig
 {
     if (!digest && reference_is_pinned(ref))
         digest = &ref->digest;
-    return xasprintf("/manifests/%s", digest ? digest->text : ref->tag);
+    /* A reference without a tag is pinned. */
+    return xasprintf("/manifests/%s", digest ? digest->text : ref->tag ? ref->tag : "");
 }
 
 /* HEAD was refused, and says no more: a GET says why, or works. */

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <libgen.h>
-#include <math.h>
 #include <string.h>
 
 /* Text that is not UTF-8 has missed text_foreign(); the report must stay JSON all the same. */
@@ -30,7 +29,7 @@ static json_t *digest(const struct digest *d)
 
 static json_t *seconds(double s)
 {
-    return json_real(round(s * 1000) / 1000);
+    return json_real((double)(int64_t)(s * 1000 + 0.5) / 1000);
 }
 
 /* Any of these fails only for want of memory. */

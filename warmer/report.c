@@ -102,13 +102,11 @@ int report_code(struct report *r, int policy)
 /* "moved from sha256:.. to sha256:..", or why it failed. Owned. */
 static char *remark(const struct report_entry *e)
 {
-    cleanup_free char *moved =
-        digest_is_set(&e->previous) && digest_is_set(&e->digest)
-            ? xasprintf("moved from %s to %s", e->previous.text, e->digest.text)
-            : xstrdup("");
-    if (!e->reason)
-        return take_ptr(moved);
-    return xasprintf("%s%s%s", moved, *moved ? "; " : "", e->reason);
+    const char *reason = e->reason ? e->reason : "";
+    if (!digest_is_set(&e->previous) || !digest_is_set(&e->digest))
+        return xstrdup(reason);
+    return xasprintf("moved from %s to %s%s%s", e->previous.text, e->digest.text,
+                     e->reason ? "; " : "", reason);
 }
 
 char *report_sentence(const struct report_entry *e)

@@ -192,8 +192,10 @@ static int add_platforms(struct settings *s, struct error *err)
         else
             *array_add(s->platforms, s->platform_count) = platform;
     }
-    if (s->platform_count == 0)
-        platform_host(array_add(s->platforms, s->platform_count));
+    if (s->platform_count == 0) {
+        struct platform *host = array_add(s->platforms, s->platform_count);
+        platform_host(host);
+    }
     return 0;
 }
 

@@ -369,6 +369,6 @@ void target_publish(struct target *target)
         fail(target, &err);
         return;
     }
-    warn_of_platform(target);
     finish(target, REPORT_PULLED, NULL);
+    warn_of_platform(target); /* now that nobody joins */
 }

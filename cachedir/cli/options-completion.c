@@ -1,4 +1,4 @@
-/* Completion scripts. */
+/* Completion scripts, and the way to what else is made from the tables. */
 #include "cachedir/alloc.h"
 #include "cachedir/text.h"
 #include "options-internal.h"
@@ -249,13 +249,18 @@ static void fish(const struct completion *c)
     }
 }
 
+static void man(const struct completion *c)
+{
+    options_man(c->commands, c->count, c->out);
+}
+
 int options_completion(const char *program, const struct command_spec *const *commands,
                        size_t count, const char *shell, FILE *out, struct error *err)
 {
     static const struct {
         const char *name;
         void (*write)(const struct completion *c);
-    } shells[] = {{"bash", bash}, {"zsh", zsh}, {"fish", fish}};
+    } shells[] = {{"bash", bash}, {"zsh", zsh}, {"fish", fish}, {"man", man}};
     const struct completion c = {program, commands, count, out};
     for (size_t i = 0; i < sizeof shells / sizeof *shells; i++)
         if (strcmp(shell, shells[i].name) == 0) {

@@ -111,9 +111,11 @@ void options_help(const struct command_spec *command, FILE *out)
  * line would be a request. */
 static void roff(FILE *out, const char *text)
 {
-    if (*text == '.' || *text == '\'')
-        fputs("\\&", out);
+    bool at_start = true;
     for (; *text; text++) {
+        if (at_start && (*text == '.' || *text == '\''))
+            fputs("\\&", out);
+        at_start = *text == '\n';
         if (*text == '\\')
             fputs("\\e", out);
         else if (*text == '-')
@@ -125,7 +127,7 @@ static void roff(FILE *out, const char *text)
 
 static void man_group(FILE *out, const char *name)
 {
-    fprintf(out, ".SS ");
+    fputs(".SS ", out);
     roff(out, name);
     fputc('\n', out);
 }
@@ -149,7 +151,41 @@ static void man_option(FILE *out, const struct option_spec *s)
     fputs(".\n", out);
 }
 
-void options_man(const struct command_spec *command, FILE *out)
+static bool is_common(const struct option_spec *s)
 {
-    options_each(command, man_group, man_option, out);
+    return strcmp(s->group, "Common") == 0;
+}
+
+/* One of several commands: its usage, its summary, its own options, its epilog. */
+static void man_command(const struct command_spec *command, FILE *out)
+{
+    fputs(".SS \"", out);
+    roff(out, command->name);
+    fputc(' ', out);
+    roff(out, command->usage);
+    fputs("\"\n", out);
+    roff(out, command->summary);
+    fputs(".\n", out);
+    for (const struct option_spec *s = command->options; s->name; s++)
+        if (option_is_shown(s) && !is_common(s))
+            man_option(out, s);
+    if (command->epilog) {
+        fputs(".PP\n.nf\n", out);
+        roff(out, command->epilog);
+        fputs(".fi\n", out);
+    }
+}
+
+void options_man(const struct command_spec *const *commands, size_t count, FILE *out)
+{
+    if (count == 1) {
+        options_each(commands[0], man_group, man_option, out);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        man_command(commands[i], out);
+    fputs(".SS Common to all commands\n", out);
+    for (const struct option_spec *s = commands[0]->options; s->name; s++)
+        if (option_is_shown(s) && is_common(s))
+            man_option(out, s);
 }

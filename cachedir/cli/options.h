@@ -73,11 +73,13 @@ bool options_bool(const char *text, bool *ret);
 
 /* --help: at most 80 columns. */
 void options_help(const struct command_spec *command, FILE *out);
-/* The OPTIONS section of the man page, roff(7). */
-void options_man(const struct command_spec *command, FILE *out);
+/* The OPTIONS section of the manual page, roff(7). Of several commands, each has a part of its own,
+ * and the group "Common", which is the same in all, stands once at the end. */
+void options_man(const struct command_spec *const *commands, size_t count, FILE *out);
 /*
  * A completion script for "bash", "zsh" or "fish"; ERROR_USAGE for another shell. One command whose
- * name is `program`, or several named "<program> <subcommand>".
+ * name is `program`, or several named "<program> <subcommand>". "man" is no shell: that is
+ * options_man(), for the build, which runs the programs to get all that is made from their tables.
  */
 int options_completion(const char *program, const struct command_spec *const *commands,
                        size_t count, const char *shell, FILE *out, struct error *err);

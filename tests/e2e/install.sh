@@ -7,20 +7,21 @@ step "install a release build"
 export CMAKE_GENERATOR=Ninja
 command -v ccache >/dev/null && export CMAKE_C_COMPILER_LAUNCHER=ccache
 cmake -S "$root" -B build -DCMAKE_BUILD_TYPE=Release -DBASEWARM_TESTS=OFF \
-    -DCMAKE_INSTALL_PREFIX=/usr -DCMAKE_INSTALL_LIBDIR=lib >cmake.log
+    -DCMAKE_INSTALL_PREFIX="$scratch/usr" -DCMAKE_INSTALL_LIBDIR=lib >cmake.log
 cmake --build build >build.log
-DESTDIR=$scratch/tree cmake --install build >install.log
-(cd tree && find . -type f -printf '%P\n' | sort)
+cmake --install build >install.log
+find usr -type f | sort
 for file in bin/warmer bin/cachedir share/man/man1/warmer.1 share/man/man1/cachedir.1 \
-    include/basewarm/cachedir.h lib/libcachedir.a lib/pkgconfig/cachedir.pc; do
-    [ -e "tree/usr/$file" ] || [ -e "tree/usr/$file.gz" ] || fail "not installed: $file"
+    include/cachedir/cachedir.h lib/libcachedir.a lib/pkgconfig/cachedir.pc \
+    share/bash-completion/completions/warmer share/zsh/site-functions/_cachedir; do
+    [ -e "usr/$file" ] || [ -e "usr/$file.gz" ] || fail "not installed: $file"
 done
-expect_exit 0 tree/usr/bin/warmer --version
-expect_exit 0 tree/usr/bin/cachedir --version
+expect_exit 0 usr/bin/warmer --version
+expect_exit 0 usr/bin/cachedir --version
 
 step "a program of ten lines finds header and library through pkg-config"
 cat >ten.c <<'C'
-#include <cachedir.h>
+#include <cachedir/cachedir.h>
 #include <stdio.h>
 
 int main(int argc, char **argv)
@@ -31,10 +32,9 @@ int main(int argc, char **argv)
     return argc != 2 || cachedir_open(argv[1], &options, &cd, &err) < 0 ? 1 : 0;
 }
 C
-export PKG_CONFIG_SYSROOT_DIR=$scratch/tree PKG_CONFIG_PATH=$scratch/tree/usr/lib/pkgconfig
 # shellcheck disable=SC2046  # words
-gcc -std=gnu11 -Wall -Wextra -Werror -o ten ten.c $(pkg-config --cflags cachedir) \
-    $(PKG_CONFIG_SYSROOT_DIR='' pkg-config --libs --static cachedir | sed "s|-L/usr/lib|-L$scratch/tree/usr/lib|")
+gcc -std=gnu11 -Wall -Wextra -Werror -o ten ten.c \
+    $(PKG_CONFIG_PATH=$scratch/usr/lib/pkgconfig pkg-config --cflags --libs --static cachedir)
 start_registry
 warm --image "$registry/base:1"
 expect_exit 0 ./ten "$cache"

@@ -43,6 +43,8 @@ static const struct {
      "docker.io/namespace/pathcomponent/image:latest", "namespace/pathcomponent/image:latest"},
     {"library/a/b", "docker.io", "library/a/b", "latest", "", "docker.io/library/a/b:latest",
      "library/a/b:latest"},
+    {"library/d", "docker.io", "library/d", "latest", "", "docker.io/library/d:latest",
+     "library/d:latest"}, /* "d" would be too short */
     {"library", "docker.io", "library/library", "latest", "", "docker.io/library/library:latest",
      "library:latest"},
     {"localhost", "docker.io", "library/localhost", "latest", "",

@@ -78,6 +78,9 @@ static void reopen(struct fixture *f, unsigned without)
 }
 
 static struct stat stat_of(const struct fixture *f, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static struct stat stat_of(const struct fixture *f, const char *format, ...)
 {
     va_list args;
     struct stat st;

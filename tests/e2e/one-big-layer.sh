@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# One big layer from a server that is slow for each connection: idle connections share it, by closed
+# ranges, and hardly a byte comes twice.
+# labels: threads
+. "$(dirname "$0")/../lib.sh"
+
+size=$((96 << 20))
+start_empty_registry registry "$scratch/registry"
+"$root/tests/make-images" --layer-size 96Mi --push "http://$registry" >list
+start_nginx <<<'limit_rate 12m;'
+started=$(now_ms)
+warm --image "$front/big:1"
+took=$(($(now_ms) - started))
+expect_exit 0 cachedir -c "$cache" verify
+expect_clean
+
+layer=$(jq -r '.layers[0].digest' "$cache"/sha256:*/blobs/sha256/"$(
+    awk '$1 == "big:1" && $2 != "-" { print substr($3, 8) }' list)")
+grep "blobs/$layer" "$nginx_log" >requests
+cat requests
+parts=$(grep -c '" 206 ' requests)
+[ "$parts" -ge 3 ] || fail "the layer came in $parts parts"
+bytes=$(awk '{ sum += $10 } END { print sum }' requests)
+[ "$bytes" -ge $size ] && [ "$bytes" -le $((size + size / 10)) ] ||
+    fail "$bytes bytes came for a layer of $size"
+echo "took $took ms in $parts parts"
