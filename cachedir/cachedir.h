@@ -269,6 +269,25 @@ int cachedir_verify(struct cachedir *cd, const struct cachedir_verify_options *o
                     void (*problem)(void *userdata, const char *where, const char *what),
                     void *userdata, struct cachedir_verify_result *ret, struct error *err);
 
+enum cachedir_repair {
+    CACHEDIR_REPAIR_NOTHING, /* all its bytes and its structure are right */
+    CACHEDIR_REPAIR_MENDED,  /* from what was here */
+    CACHEDIR_REPAIR_REMOVED, /* out of the builder's sight; what is good of it stays in the pool */
+};
+
+/*
+ * Mend an entry from what the directory holds, hashing all of it; where that does not suffice, take
+ * it out of the builder's sight, so that a build pulls it instead of failing, and the next warm
+ * fetches only what is missing. A mended entry keeps its clock: nothing is renewed here.
+ * ERROR_NOT_FOUND when there is none.
+ */
+int cachedir_repair(struct cachedir *cd, const struct digest *digest, enum cachedir_repair *ret,
+                    struct error *err);
+
+/* Remove a blob from the pool if its bytes are not what its name says: after the entries that it is
+ * in were repaired. Returns 1 when it went, 0 when it is good or not there. */
+int cachedir_repair_blob(struct cachedir *cd, const struct digest *digest, struct error *err);
+
 struct cachedir_limits {
     int64_t max_size;        /* bytes of all that is known here, each inode once; 0: no limit */
     int64_t min_free;        /* bytes that must stay free for us on the file system; 0: no limit */

@@ -4,16 +4,19 @@
 #include "text.h"
 
 #include <signal.h>
-#include <stdatomic.h>
+#include <string.h>
 
 struct settings {
     struct common common;
     bool quick;
+    bool repair;
 };
 
 static const struct option_spec options[] = {
     {"quick", 0, OPTION_BOOL, offsetof(struct settings, quick), NULL, "Verify",
      "structure, names and sizes only: no hashing"},
+    {"repair", 0, OPTION_BOOL, offsetof(struct settings, repair), NULL, "Verify",
+     "mend what can be mended from here, and take the rest out of the builder's sight"},
     COMMON_OPTIONS,
     {0},
 };
@@ -24,7 +27,8 @@ static const struct command_spec spec = {
     .summary = "check every blob's digest, every entry's structure, and the index",
     .options = options,
     .epilog = "Each file is hashed once, however many entries share it. Without REF or DIGEST\n"
-              "everything is checked. Exit code: 0 all is well, 1 something is wrong.\n",
+              "everything is checked. After --repair, warm again: only what is missing is\n"
+              "fetched. Exit code: 0 all is well, 1 something was wrong, mended or not.\n",
 };
 
 static volatile bool stop;
@@ -35,10 +39,85 @@ static void stop_now(int number)
     stop = true;
 }
 
+/* What has a problem: entries, and blobs of the pool; each once. */
+struct found {
+    struct digest *entries, *blobs;
+    size_t entry_count, blob_count;
+};
+
+static void note(struct digest **list, size_t *count, const char *text)
+{
+    struct digest digest;
+    if (digest_parse(text, &digest, NULL) < 0)
+        return; /* index.json, or a stray: nothing to repair */
+    for (size_t i = 0; i < *count; i++)
+        if (digest_equal(&(*list)[i], &digest))
+            return;
+    *array_add(*list, *count) = digest;
+}
+
 static void show_problem(void *userdata, const char *where, const char *what)
 {
-    (void)userdata;
+    struct found *found = userdata;
     printf("%s: %s\n", where, what);
+    if (strncmp(where, "blobs/", 6) != 0) {
+        note(&found->entries, &found->entry_count, where);
+        return;
+    }
+    /* "blobs/sha256/<hex>" */
+    char *text = strdupa(where + 6), *slash = strchr(text, '/');
+    if (slash)
+        *slash = ':';
+    note(&found->blobs, &found->blob_count, text);
+}
+
+/* Entries first, so that each has lost its name before it loses a blob. */
+static int repair(struct cachedir *cd, const struct found *found, struct error *err)
+{
+    static const char *const what[] = {
+        "its bytes are what its digest says: nothing to mend",
+        "mended from what is here",
+        "taken out of the builder's sight; warm it again",
+    };
+    for (size_t i = 0; i < found->entry_count; i++) {
+        enum cachedir_repair how;
+        cleanup_error struct error why = {0};
+        if (cachedir_repair(cd, &found->entries[i], &how, &why) == 0) {
+            printf("%s: %s\n", found->entries[i].text, what[how]);
+        } else if (why.kind != ERROR_NOT_FOUND) {
+            error_move(err, &why);
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < found->blob_count; i++) {
+        int gone = cachedir_repair_blob(cd, &found->blobs[i], err);
+        if (gone < 0)
+            return -1;
+        if (gone)
+            printf("%s: removed from the pool\n", found->blobs[i].text);
+    }
+    return cachedir_flush(cd, err);
+}
+
+static void release_found(struct found *found)
+{
+    free(found->entries);
+    free(found->blobs);
+}
+
+static void print_summary(const struct settings *settings,
+                          const struct cachedir_verify_result *result)
+{
+    cleanup_free char *size = size_format(result->bytes);
+    fprintf(stderr, "%zu %s, %zu %s%s%s%s: ", result->entries,
+            result->entries == 1 ? "entry" : "entries", result->blobs,
+            result->blobs == 1 ? "blob" : "blobs", settings->quick ? "" : ", ",
+            settings->quick ? "" : size, settings->quick ? "" : " hashed");
+    if (result->problems == 0)
+        fputs("all is well\n", stderr);
+    else
+        fprintf(stderr, "%zu %s\n", result->problems,
+                result->problems == 1 ? "problem" : "problems");
 }
 
 static int run(void *userdata, char **operands, struct error *err)
@@ -46,10 +125,11 @@ static int run(void *userdata, char **operands, struct error *err)
     const struct settings *settings = userdata;
     cleanup_cachedir struct cachedir *cd = NULL;
     cleanup_free struct digest *only = NULL;
+    __attribute__((cleanup(release_found))) struct found found = {0};
     struct cachedir_verify_options how = {.quick = settings->quick, .stop = &stop};
     struct cachedir_verify_result result;
 
-    if (command_open(&settings->common, false, &cd, err) < 0)
+    if (command_open(&settings->common, settings->repair, &cd, err) < 0)
         return -1;
     for (; *operands; operands++)
         if (command_entries(cd, *operands, &only, &how.only_count, err) < 0)
@@ -57,17 +137,11 @@ static int run(void *userdata, char **operands, struct error *err)
     how.only = only;
     (void)signal(SIGINT, stop_now);
     (void)signal(SIGTERM, stop_now);
-    if (cachedir_verify(cd, &how, show_problem, NULL, &result, err) < 0)
+    if (cachedir_verify(cd, &how, show_problem, &found, &result, err) < 0)
         return -1;
-    cleanup_free char *size = size_format(result.bytes);
-    fprintf(stderr, "%zu %s, %zu %s%s%s%s: ", result.entries,
-            result.entries == 1 ? "entry" : "entries", result.blobs,
-            result.blobs == 1 ? "blob" : "blobs", settings->quick ? "" : ", ",
-            settings->quick ? "" : size, settings->quick ? "" : " hashed");
-    if (result.problems == 0)
-        fputs("all is well\n", stderr);
-    else
-        fprintf(stderr, "%zu %s\n", result.problems, result.problems == 1 ? "problem" : "problems");
+    print_summary(settings, &result);
+    if (settings->repair && result.problems > 0 && repair(cd, &found, err) < 0)
+        return -1;
     return result.problems > 0;
 }
 

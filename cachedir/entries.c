@@ -164,3 +164,58 @@ int cachedir_adopt(struct cachedir *cd, const struct digest *digest, struct erro
         return error_errno(err, errno, "%s", digest->text);
     return 0;
 }
+
+/* ---- taking away ---- */
+
+bool entry_is_younger(int dir, const char *name, const struct timespec *seen)
+{
+    struct stat st;
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_mtim.tv_sec > seen->tv_sec ||
+           (st.st_mtim.tv_sec == seen->tv_sec && st.st_mtim.tv_nsec > seen->tv_nsec);
+}
+
+/* Where directories cannot be renamed: its commit point goes first, then the rest. */
+static int unlink_commit_point(struct cachedir *cd, const char *name, struct error *err)
+{
+    cleanup_close int dir = fs_open_directory(cd->root, name);
+    if (dir >= 0 && unlinkat(dir, "index.json", 0) < 0 && errno != ENOENT)
+        return store_error(cd, errno, dir, "index.json", err, "cannot remove %s", name);
+    return 0;
+}
+
+int entry_take_away(struct cachedir *cd, const char *name, const struct timespec *seen,
+                    struct error *err)
+{
+    char away[FS_NAME_MAX];
+    int trash = cd->trash;
+
+    if (seen && entry_is_younger(cd->root, name, seen))
+        return 0;
+    fs_random_name(away, "entry-");
+    int r = renameat(cd->root, name, trash, away);
+    if (r < 0 && (errno == EACCES || errno == EPERM)) {
+        /* A directory that is not ours may change its name but not its parent. */
+        fs_random_name(away, STORE_OWN "-trash-");
+        trash = cd->root;
+        r = renameat(cd->root, name, trash, away);
+    }
+    if (r < 0 && errno == ENOENT)
+        return 0;
+    if (r < 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EXDEV && errno != EIO)
+        return store_error(cd, errno, cd->root, name, err, "cannot remove %s", name);
+    if (r < 0) {
+        if (unlink_commit_point(cd, name, err) < 0)
+            return -1;
+        trash = cd->root;
+        (void)snprintf(away, sizeof away, "%s", name);
+    } else if (seen && entry_is_younger(trash, away, seen)) {
+        /* Renewed between the look and the rename: a warm counts on it, so it comes back. */
+        if (renameat2(trash, away, cd->root, name, RENAME_NOREPLACE) == 0 ||
+            (errno == EINVAL && renameat(trash, away, cd->root, name) == 0))
+            return 0;
+    }
+    if (fs_remove(trash, away) < 0)
+        return store_error(cd, errno, trash, away, err, "%s is out of sight, but cannot be deleted",
+                           name);
+    return 1;
+}

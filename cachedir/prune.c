@@ -65,54 +65,9 @@ static bool older(const struct pruning *p, const struct thing *thing, int64_t ns
 
 /* ---- carrying out ---- */
 
-/* Was it renewed, or written, since the picture was taken? */
-static bool is_younger(const struct thing *thing, int dir, const char *name)
+static struct timespec time_of(const struct thing *thing)
 {
-    struct stat st;
-    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_mtim.tv_sec > thing->mtime ||
-           (st.st_mtim.tv_sec == thing->mtime && st.st_mtim.tv_nsec > thing->mtime_ns);
-}
-
-/*
- * An entry loses its name before it loses a blob. 1 gone, 0 it was renewed and stays, -1.
- */
-static int prune_entry(struct cachedir *cd, const struct thing *thing, struct error *err)
-{
-    const char *name = thing->name;
-    char away[FS_NAME_MAX];
-    int trash = cd->trash;
-
-    if (is_younger(thing, cd->root, name))
-        return 0;
-    fs_random_name(away, "entry-");
-    int r = renameat(cd->root, name, trash, away);
-    if (r < 0 && (errno == EACCES || errno == EPERM)) {
-        /* A directory that is not ours may change its name but not its parent. */
-        fs_random_name(away, STORE_OWN "-trash-");
-        trash = cd->root;
-        r = renameat(cd->root, name, trash, away);
-    }
-    if (r < 0 && errno == ENOENT)
-        return 0; /* another was faster */
-    if (r < 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EXDEV && errno != EIO)
-        return store_error(cd, errno, cd->root, name, err, "cannot remove %s", name);
-    if (r < 0) {
-        /* No renaming of directories here: its commit point goes first, then the rest. */
-        cleanup_close int dir = fs_open_directory(cd->root, name);
-        if (dir >= 0 && unlinkat(dir, "index.json", 0) < 0 && errno != ENOENT)
-            return store_error(cd, errno, dir, "index.json", err, "cannot remove %s", name);
-        trash = cd->root;
-        (void)snprintf(away, sizeof away, "%s", name);
-    } else if (is_younger(thing, trash, away)) {
-        /* Renewed between the look and the rename: a warm counts on it, so it comes back. */
-        if (renameat2(trash, away, cd->root, name, RENAME_NOREPLACE) == 0 ||
-            (errno == EINVAL && renameat(trash, away, cd->root, name) == 0))
-            return 0;
-    }
-    if (fs_remove(trash, away) < 0)
-        return store_error(cd, errno, trash, away, err, "%s is out of sight, but cannot be deleted",
-                           name);
-    return 1;
+    return (struct timespec){thing->mtime, thing->mtime_ns};
 }
 
 static int remove_partial(struct pruning *p, const struct thing *thing, struct error *err)
@@ -127,7 +82,8 @@ static int remove_partial(struct pruning *p, const struct thing *thing, struct e
     if (digest_is_set(&thing->digest) &&
         lock_take(cd, cd->blob_locks, digest_hex(&thing->digest), true, &lock, &why) < 0)
         return 0;
-    if (is_younger(thing, cd->partial, thing->name))
+    const struct timespec seen = time_of(thing);
+    if (entry_is_younger(cd->partial, thing->name, &seen))
         r = 0;
     else if (fs_remove(cd->partial, thing->name) < 0 || fs_remove(cd->partial, list) < 0)
         r = store_error(cd, errno, cd->partial, thing->name, err, "cannot remove %s", thing->path);
@@ -139,12 +95,13 @@ static int carry_out(struct pruning *p, const struct thing *thing, struct error 
 {
     struct cachedir *cd = p->cd;
     int dir = inventory_directory(&p->inv, thing);
+    const struct timespec seen = time_of(thing);
 
     if (thing->kind == THING_ENTRY)
-        return prune_entry(cd, thing, err);
+        return entry_take_away(cd, thing->name, &seen, err);
     if (thing->kind == THING_PARTIAL)
         return remove_partial(p, thing, err);
-    if (thing->kind == THING_BLOB && is_younger(thing, dir, thing->name))
+    if (thing->kind == THING_BLOB && entry_is_younger(dir, thing->name, &seen))
         return 0;
     if (fs_remove(dir, thing->name) < 0)
         return store_error(cd, errno, dir, thing->name, err, "cannot remove %s", thing->path);
@@ -374,8 +331,7 @@ int cachedir_remove(struct cachedir *cd, const struct digest *digest, int64_t *r
         (void)error_set(err, ERROR_NOT_FOUND, "no entry %s in %s", digest->text, cd->path);
         goto out;
     }
-    entry->mtime = INT32_MAX; /* however young: it was asked for by name */
-    if (prune_entry(cd, entry, err) < 0)
+    if (entry_take_away(cd, entry->name, NULL, err) < 0)
         goto out;
     *ret_freed = inventory_remove(&inv, entry);
     for (size_t i = 0; i < entry->named_count; i++) {

@@ -166,5 +166,12 @@ int oci_stage_publish(struct cachedir_stage *stage, struct error *err);
 void entry_broken(struct cachedir_entry *e, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void entry_add_blob(struct cachedir_entry *e, const struct digest *digest, int64_t size);
+/* Was it touched or written since it had the time `seen`? */
+bool entry_is_younger(int dir, const char *name, const struct timespec *seen);
+/* Take an entry out of sight and delete it; not if it is younger than `seen` (NULL: whatever its
+ * age). An entry loses its name before it loses a blob. 1 gone, 0 it was renewed and stays, or
+ * another was faster, -1. */
+int entry_take_away(struct cachedir *cd, const char *name, const struct timespec *seen,
+                    struct error *err);
 /* Does `name` look like an entry's, i.e. is it a sha256 digest? */
 bool entry_name(const char *name, struct digest *ret);

@@ -144,13 +144,13 @@ static bool read_asctime(const char *p, struct tm *tm)
 bool http_date_parse(const char *value, time_t *ret)
 {
     struct tm tm = {0};
-    const char *comma = strchr(value, ','), *blank = strchr(value, ' ');
     bool good = false;
-    /* The name of the day says nothing new and is not looked at. */
-    if (comma && comma[1] == ' ')
-        good = read_day_first(comma + 2, comma - value == 3 ? ' ' : '-', &tm);
-    else if (!comma && blank)
-        good = read_asctime(blank + 1, &tm);
+    /* The name of the day says nothing new: any word will do. */
+    size_t word = strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
+    if (word > 0 && value[word] == ',' && value[word + 1] == ' ')
+        good = read_day_first(value + word + 2, word == 3 ? ' ' : '-', &tm);
+    else if (word > 0 && value[word] == ' ')
+        good = read_asctime(value + word + 1, &tm);
     if (!good || tm.tm_year < 70 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 ||
         tm.tm_min > 59 || tm.tm_sec > 60)
         return false;

@@ -160,6 +160,8 @@ static void zsh_command(FILE *out, const struct command_spec *command)
             zsh_option(out, s, "-", letter);
         zsh_option(out, s, "--", s->name);
     }
+    if (subcommand(command)) /* which is an operand, too */
+        fputs(" \\\n        '*:operand:'", out);
     fputc('\n', out);
 }
 

@@ -96,6 +96,8 @@ static const struct {
 static const char *const no_dates[] = {
     "",
     "now",
+    "5un, 06 Nov 1994 08:49:37 GMT",
+    ", 06 Nov 1994 08:49:37 GMT",
     "Sun",
     "Sun, ",
     "Sun, 06 Nov 1994",

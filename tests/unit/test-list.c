@@ -236,6 +236,7 @@ static void test_too_large(void **state)
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, LIST_SIZE_MAX + 1), 0);
     cleanup_free char *got = loaded(&s, &err);
+    assert_string_equal(got, "");
     assert_int_equal(err.kind, ERROR_USAGE);
     assert_non_null(strstr(err.message, ": more than 16 MiB: not a list"));
     close(fd);

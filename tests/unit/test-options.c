@@ -168,6 +168,7 @@ static void test_refused(void **state)
     for (size_t i = 0; i < 2; i++) {
         cleanup_error struct error err = {0};
         cleanup_free char *got = parse((const char *const[]){others[i][0], NULL}, &err);
+        assert_string_equal(got, "");
         assert_int_equal(err.kind, ERROR_USAGE);
         assert_memory_equal(err.message, others[i][1], strlen(others[i][1]));
     }

@@ -43,6 +43,8 @@ struct tiny_server {
     tiny_handler handler;
     void *userdata;
     SSL_CTX *tls; /* NULL: plain; set before tiny_start, stays the caller's */
+    /* A TLS handshake with a plain server is answered with 400, as most do; or not at all. */
+    bool mute_to_tls;
 
     int listener, stop_event;
     pthread_t thread;
@@ -124,6 +126,11 @@ static char *tiny_read_request(struct tiny_connection *c)
         }
         len += (size_t)n;
         text[len] = '\0';
+        if (!c->ssl && text[0] == 0x16 && !c->server->mute_to_tls) {
+            tiny_send(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+            free(text);
+            return NULL;
+        }
         if (want == 0 && len >= 4 && strcmp(text + len - 4, "\r\n\r\n") == 0) {
             const char *length = strcasestr(text, "\r\nContent-Length:");
             size_t body = length ? strtoul(length + 17, NULL, 10) : 0;
@@ -196,7 +203,7 @@ static void *tiny_main(void *userdata)
     }
 }
 
-/* `s` must be zeroed but for `tls`. */
+/* `s` must be zeroed but for `tls` and `mute_to_tls`. */
 __attribute__((unused)) static void tiny_start(struct tiny_server *s, tiny_handler handler,
                                                void *userdata)
 {
