@@ -169,6 +169,9 @@ static void failed(struct fetch *fetch, struct error *err)
     char brief[DIGEST_SHORT_SIZE];
     size_t count;
     (void)error_prefix(err, "layer %s", digest_short(&fetch->blob.digest, brief));
+    /* On a full volume what was begun is in the way of what could be finished. */
+    if (err->kind == ERROR_NO_SPACE && fetch->file)
+        (void)cachedir_blob_reset(fetch->file, NULL);
     pthread_mutex_lock(&fetch->run->mutex);
     error_clear(&fetch->failed);
     (void)error_set(&fetch->failed, err->kind, "%s", err->message);

@@ -12,11 +12,16 @@ struct completion {
     FILE *out;
 };
 
-/* "verify" of "cachedir verify"; NULL when the program has no subcommands. */
-static const char *subcommand(const struct command_spec *command)
+/* "verify" of "cachedir verify", or all of "warmer". */
+static const char *last_word(const struct command_spec *command)
 {
     const char *space = strchr(command->name, ' ');
-    return space ? space + 1 : NULL;
+    return space ? space + 1 : command->name;
+}
+
+static bool is_subcommand(const struct command_spec *command)
+{
+    return strchr(command->name, ' ') != NULL;
 }
 
 static bool is_argument(const struct option_spec *s, const char *what)
@@ -80,32 +85,32 @@ static void bash(const struct completion *c)
         "        prev=${COMP_WORDS[COMP_CWORD - 2]}\n"
         "    fi\n",
         c->program, c->program);
-    if (subcommand(c->commands[0])) {
+    if (is_subcommand(c->commands[0])) {
         fputs("    local word\n    for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n        "
               "case $word in\n"
               "        ",
               out);
         for (size_t i = 0; i < c->count; i++)
-            fprintf(out, "%s%s", i ? " | " : "", subcommand(c->commands[i]));
+            fprintf(out, "%s%s", i ? " | " : "", last_word(c->commands[i]));
         fputs(")\n            command=$word\n            break\n            ;;\n        esac\n"
               "    done\n",
               out);
     }
     fputs("    case $command in\n", out);
     for (size_t i = 0; i < c->count; i++) {
-        const char *name = subcommand(c->commands[i]);
-        fprintf(out, "    %s)\n", name ? name : "''");
+        const struct command_spec *command = c->commands[i];
+        fprintf(out, "    %s)\n", is_subcommand(command) ? last_word(command) : "''");
         bash_values(out, c->commands[i]);
         fputs("        ;;\n", out);
     }
-    if (subcommand(c->commands[0])) {
+    if (is_subcommand(c->commands[0])) {
         fputs("    *)\n        case $prev in\n        -c | --cache-dir)\n    ", out);
         bash_words(out, "        ", "-d");
         fputs("            return\n            ;;\n        esac\n"
               "        mapfile -t COMPREPLY < <(compgen -W \"",
               out);
         for (size_t i = 0; i < c->count; i++)
-            fprintf(out, "%s ", c->commands[i]->name + strlen(c->program) + 1);
+            fprintf(out, "%s ", last_word(c->commands[i]));
         fputs("--cache-dir --help --version\" -- \"$cur\")\n        ;;\n", out);
     }
     fprintf(out, "    esac\n}\ncomplete -o filenames -F _%s %s\n", c->program, c->program);
@@ -160,7 +165,7 @@ static void zsh_command(FILE *out, const struct command_spec *command)
             zsh_option(out, s, "-", letter);
         zsh_option(out, s, "--", s->name);
     }
-    if (subcommand(command)) /* which is an operand, too */
+    if (is_subcommand(command)) /* which is an operand, too */
         fputs(" \\\n        '*:operand:'", out);
     fputc('\n', out);
 }
@@ -169,17 +174,17 @@ static void zsh(const struct completion *c)
 {
     FILE *out = c->out;
     fprintf(out, "#compdef %s\n_%s() {\n", c->program, c->program);
-    if (!subcommand(c->commands[0])) {
+    if (!is_subcommand(c->commands[0])) {
         zsh_command(out, c->commands[0]);
     } else {
         fputs("    local command='' word\n    for word in \"${(@)words[2,CURRENT-1]}\"; do\n"
               "        case $word in\n        ",
               out);
         for (size_t i = 0; i < c->count; i++)
-            fprintf(out, "%s%s", i ? "|" : "", subcommand(c->commands[i]));
+            fprintf(out, "%s%s", i ? "|" : "", last_word(c->commands[i]));
         fputs(") command=$word; break ;;\n        esac\n    done\n    case $command in\n", out);
         for (size_t i = 0; i < c->count; i++) {
-            fprintf(out, "    %s)\n", subcommand(c->commands[i]));
+            fprintf(out, "    %s)\n", last_word(c->commands[i]));
             zsh_command(out, c->commands[i]);
             fputs("    ;;\n", out);
         }
@@ -188,7 +193,7 @@ static void zsh(const struct completion *c)
               "-/' '1:command:((",
               out);
         for (size_t i = 0; i < c->count; i++) {
-            fprintf(out, "%s%s\\:\"", i ? " " : "", subcommand(c->commands[i]));
+            fprintf(out, "%s%s\\:\"", i ? " " : "", last_word(c->commands[i]));
             zsh_text(out, c->commands[i]->summary);
             fputs("\"", out);
         }
@@ -218,17 +223,18 @@ static void fish(const struct completion *c)
     FILE *out = c->out;
     fprintf(out, "# fish completion for %s\ncomplete -c %s -f\n", c->program, c->program);
     for (size_t i = 0; i < c->count; i++) {
-        const char *name = subcommand(c->commands[i]);
-        if (name) {
+        const struct command_spec *command = c->commands[i];
+        const char *name = last_word(command);
+        if (is_subcommand(command)) {
             fprintf(out, "complete -c %s -n __fish_use_subcommand -a %s -d ", c->program, name);
-            fish_text(out, c->commands[i]->summary);
+            fish_text(out, command->summary);
             fputc('\n', out);
         }
-        for (const struct option_spec *s = c->commands[i]->options; s->name; s++) {
+        for (const struct option_spec *s = command->options; s->name; s++) {
             if (!option_is_shown(s))
                 continue;
             fprintf(out, "complete -c %s", c->program);
-            if (name)
+            if (is_subcommand(command))
                 fprintf(out, " -n '__fish_seen_subcommand_from %s'", name);
             if (s->letter)
                 fprintf(out, " -s %c", s->letter);
