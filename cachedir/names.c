@@ -326,7 +326,7 @@ static int write_root(struct cachedir *cd, const struct cachedir_name *list, siz
     char temporary[FS_NAME_MAX];
     fs_random_name(temporary, "index-");
     /* What it names must be there before it names it. */
-    if (fs_sync_directory(cd->pool.sha256) < 0 ||
+    if (blobs_sync(&cd->pool) < 0 ||
         fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0)
         return error_errno(err, errno, "cannot write %s/index.json", cd->path);
     if (renameat(cd->stage, temporary, cd->root, "index.json") < 0) {

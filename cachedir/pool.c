@@ -39,6 +39,15 @@ void blobs_close(struct blobs *b)
     *b = (struct blobs){-1, -1, -1};
 }
 
+int blobs_sync(struct blobs *b)
+{
+    if (b->sha256 >= 0 && fs_sync_directory(b->sha256) < 0)
+        return -1;
+    if (b->sha512 >= 0 && fs_sync_directory(b->sha512) < 0)
+        return -1;
+    return fs_sync_directory(b->parent);
+}
+
 int blobs_directory(struct blobs *b, const struct digest *d)
 {
     int fd = digest_is_sha256(d) ? b->sha256 : b->sha512;

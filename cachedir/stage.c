@@ -83,27 +83,6 @@ void cachedir_stage_free(struct cachedir_stage *stage)
     free(stage);
 }
 
-int oci_stage_begin(struct cachedir_stage *stage, struct error *err)
-{
-    struct cachedir *cd = stage->cd;
-
-    fs_random_name(stage->name, "entry-");
-    stage->dir = fs_make_directory(cd->stage, stage->name, cd->directory_mode);
-    if (stage->dir < 0 || blobs_make(cd, stage->dir, &stage->blobs) < 0)
-        return store_error(cd, errno, cd->stage, ".", err, "cannot make a stage in %s/" STORE_OWN,
-                           cd->path);
-    /* The manifest is a blob like any other, and small: always hashed. */
-    int pool = blobs_directory(&cd->pool, &stage->digest);
-    int given =
-        pool_give(cd, pool, stage->blobs.sha256, &stage->digest, (int64_t)stage->len, true, err);
-    if (given != 0)
-        return given < 0 ? -1 : 0;
-    const char *name = digest_hex(&stage->digest);
-    if (fs_create(stage->blobs.sha256, name, cd->file_mode, stage->bytes, stage->len) < 0)
-        return error_errno(err, errno, "cannot write manifest %s", stage->digest.text);
-    return pool_put(cd, stage->blobs.sha256, name, &stage->digest, err);
-}
-
 /* From an entry into the stage, hashed, and from there into the pool. 1, 0, -1. */
 static int adopt_from(struct cachedir_stage *stage, const struct digest *entry,
                       const struct descriptor *blob, int to, struct error *err)
@@ -114,13 +93,39 @@ static int adopt_from(struct cachedir_stage *stage, const struct digest *entry,
     cleanup_close int from = fs_open_directory(cd->root, path);
     if (from < 0)
         return 0;
+    const bool there = pool_has(from, digest_hex(&blob->digest), blob->size, NULL);
     int given = pool_give(cd, from, to, &blob->digest, blob->size, true, err);
+    if (given == 0 && there && digest_equal(entry, &stage->digest))
+        stage->distrust = true;
     if (given <= 0)
         return given;
     cleanup_close int fd = fs_open(to, digest_hex(&blob->digest), O_RDONLY, 0);
     if (fd < 0 || fsync(fd) < 0)
         return error_errno(err, errno, "cannot sync blob %s", blob->digest.text);
     return pool_put(cd, to, digest_hex(&blob->digest), &blob->digest, err) < 0 ? -1 : 1;
+}
+
+int oci_stage_begin(struct cachedir_stage *stage, struct error *err)
+{
+    struct cachedir *cd = stage->cd;
+
+    fs_random_name(stage->name, "entry-");
+    stage->dir = fs_make_directory(cd->stage, stage->name, cd->directory_mode);
+    if (stage->dir < 0 || blobs_make(cd, stage->dir, &stage->blobs) < 0)
+        return store_error(cd, errno, cd->stage, ".", err, "cannot make a stage in %s/" STORE_OWN,
+                           cd->path);
+    /* The manifest is a blob like any other, and small: always hashed. */
+    const struct descriptor manifest = {.digest = stage->digest, .size = (int64_t)stage->len};
+    int pool = blobs_directory(&cd->pool, &stage->digest);
+    int given = pool_give(cd, pool, stage->blobs.sha256, &stage->digest, manifest.size, true, err);
+    if (given == 0)
+        given = adopt_from(stage, &stage->digest, &manifest, stage->blobs.sha256, err);
+    if (given != 0)
+        return given < 0 ? -1 : 0;
+    const char *name = digest_hex(&stage->digest);
+    if (fs_create(stage->blobs.sha256, name, cd->file_mode, stage->bytes, stage->len) < 0)
+        return error_errno(err, errno, "cannot write manifest %s", stage->digest.text);
+    return pool_put(cd, stage->blobs.sha256, name, &stage->digest, err);
 }
 
 int oci_stage_take(struct cachedir_stage *stage, const struct descriptor *blob, struct error *err)
@@ -179,21 +184,12 @@ static char *index_text(struct cachedir_stage *stage)
     return text;
 }
 
-static int sync_blobs(struct blobs *b)
-{
-    if (b->sha256 >= 0 && fs_sync_directory(b->sha256) < 0)
-        return -1;
-    if (b->sha512 >= 0 && fs_sync_directory(b->sha512) < 0)
-        return -1;
-    return fs_sync_directory(b->parent);
-}
-
 static int finish_stage(struct cachedir_stage *stage, struct error *err)
 {
     struct cachedir *cd = stage->cd;
     cleanup_free char *index = index_text(stage);
 
-    if (sync_blobs(&stage->blobs) < 0)
+    if (blobs_sync(&stage->blobs) < 0)
         return error_errno(err, errno, "cannot sync the blobs of %s", stage->digest.text);
     if (fs_create(stage->dir, "oci-layout", cd->file_mode, LAYOUT_TEXT, strlen(LAYOUT_TEXT)) < 0 ||
         fs_create(stage->dir, "index.json", cd->file_mode, index, strlen(index)) < 0 ||
@@ -229,7 +225,7 @@ static int mend_blobs(struct cachedir_stage *stage, struct blobs *entry, struct 
     for (size_t i = 0; i < m->layer_count; i++)
         if (mend_blob(stage, entry, &m->layers[i].digest, m->layers[i].size, err) < 0)
             return -1;
-    if (sync_blobs(entry) < 0)
+    if (blobs_sync(entry) < 0)
         return error_errno(err, errno, "cannot sync the blobs of %s", stage->digest.text);
     return 0;
 }

@@ -96,6 +96,7 @@ bool lock_is_held(const struct cachedir_lock *lock);
 int blobs_open(int dir, struct blobs *ret); /* blobs/ below dir; -1, errno */
 int blobs_make(struct cachedir *cd, int dir, struct blobs *ret);
 void blobs_close(struct blobs *b);
+int blobs_sync(struct blobs *b); /* the directories, not the files in them */
 /* The directory of d's algorithm; -1 and ENOENT where there is none. */
 int blobs_directory(struct blobs *b, const struct digest *d);
 int blobs_make_directory(struct cachedir *cd, struct blobs *b, const struct digest *d);
@@ -133,7 +134,9 @@ struct cachedir_stage {
     void *bytes;
     size_t len;
     char *reference; /* NULL: none */
-    bool distrust;
+    /* Hash what is here before it counts; also set when a blob of the entry turned out bad, so that
+     * publishing does not take the entry for whole by its names and sizes. */
+    atomic_bool distrust;
     char name[FS_NAME_MAX]; /* below .basewarm/stage */
     int dir;
     struct blobs blobs;
