@@ -21,16 +21,14 @@ struct common { /* the first member of every command's settings */
 };
 
 /* The options that every command has, for its table. */
-extern const char *const verbosity_choices[];
-extern const char *const log_format_choices[];
 /* clang-format off */
 #define COMMON_OPTIONS                                                                             \
     {"cache-dir", 'c', OPTION_STRING, offsetof(struct common, cache_dir), "DIR", "Common",         \
      "the cache directory", CACHE_DIR_DEFAULT},                                                    \
     {"verbosity", 'v', OPTION_CHOICE, offsetof(struct common, verbosity), "LEVEL", "Common",       \
-     "how much is said on stderr", "info", verbosity_choices},                                     \
+     "how much is said on stderr", "info", log_levels},                                            \
     {"log-format", 0, OPTION_CHOICE, offsetof(struct common, log_format), "FORMAT", "Common",      \
-     "how it is said", "color on a terminal, else text", log_format_choices},                      \
+     "how it is said", "color on a terminal, else text", log_formats},                             \
     {"log-timestamp", 0, OPTION_BOOL, offsetof(struct common, timestamp), NULL, "Common",          \
      "say when, too"},                                                                             \
     {"help", 'h', OPTION_BOOL, offsetof(struct common, help), NULL, "Common", "show this help"}

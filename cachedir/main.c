@@ -6,10 +6,6 @@
 #include <locale.h>
 #include <string.h>
 
-const char *const verbosity_choices[] = {"panic", "fatal", "error", "warn",
-                                         "info",  "debug", "trace", NULL};
-const char *const log_format_choices[] = {"text", "color", "json", NULL};
-
 static const struct command *const commands[] = {&command_list,  &command_inspect, &command_verify,
                                                  &command_prune, &command_remove,  &command_du,
                                                  &command_doctor};
@@ -141,7 +137,7 @@ static int run(const struct command *command, int argc, char **argv)
 
     settings->cache_dir = CACHE_DIR_DEFAULT;
     settings->verbosity = LOG_INFO;
-    settings->log_format = isatty(STDERR_FILENO) ? LOG_COLOR : LOG_TEXT;
+    settings->log_format = log_default_format();
     if (command->defaults)
         command->defaults(settings);
     if (options_parse(command->spec, argc, argv, settings, &operand, &err) == 0) {
@@ -182,8 +178,7 @@ static int complete(const char *shell)
 int main(int argc, char **argv)
 {
     (void)setlocale(LC_CTYPE, "C.UTF-8"); /* for the width of what is printed */
-    log_init(&(struct log_options){.level = LOG_INFO,
-                                   .format = isatty(STDERR_FILENO) ? LOG_COLOR : LOG_TEXT});
+    log_init(&(struct log_options){.level = LOG_INFO, .format = log_default_format()});
     if (argc == 3 && strcmp(argv[1], "--completion") == 0)
         return complete(argv[2]);
     int at = find_command(argc, argv);

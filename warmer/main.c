@@ -210,9 +210,6 @@ static int begin(const struct settings *s, sigset_t signals, struct report_run *
 {
     cleanup_wanted_list struct wanted_list list = {0};
 
-    if (!s->images && !s->images_files)
-        return error_set(err, ERROR_USAGE,
-                         "nothing to warm: name images with --image or --images-file");
     if (list_load(s, list_problem, NULL, &list, err) < 0)
         return -1;
     if (s->check_args)
@@ -256,8 +253,7 @@ int main(int argc, char **argv)
     sigset_t signals;
 
     (void)setlocale(LC_CTYPE, "C.UTF-8"); /* for the width of what is printed */
-    log_init(&(struct log_options){.level = LOG_INFO,
-                                   .format = isatty(STDERR_FILENO) ? LOG_COLOR : LOG_TEXT});
+    log_init(&(struct log_options){.level = LOG_INFO, .format = log_default_format()});
     block_signals(&signals);
     int code = run(argc, argv, &settings, signals, &about, &err);
     if (code < 0) {

@@ -13,7 +13,7 @@ struct host { /* how many work on one registry */
     unsigned active;
 };
 
-struct list {
+struct list { /* a binary heap: each goes before its two children */
     struct work *items;
     size_t count;
 };
@@ -82,12 +82,41 @@ static struct host *host_of(struct queue *q, const struct reference *ref)
     return host;
 }
 
+static bool goes_before(const struct work *a, const struct work *b)
+{
+    return a->weight != b->weight ? a->weight > b->weight : a->sequence < b->sequence;
+}
+
+static void heap_add(struct list *list, const struct work *work)
+{
+    (void)array_add(list->items, list->count);
+    size_t at = list->count - 1;
+    for (; at > 0 && goes_before(work, &list->items[(at - 1) / 2]); at = (at - 1) / 2)
+        list->items[at] = list->items[(at - 1) / 2];
+    list->items[at] = *work;
+}
+
+static struct work heap_take(struct list *list)
+{
+    const struct work first = list->items[0], last = list->items[--list->count];
+    size_t at = 0;
+    for (size_t child = 1; child < list->count; child = 2 * at + 1) {
+        if (child + 1 < list->count && goes_before(&list->items[child + 1], &list->items[child]))
+            child++;
+        if (!goes_before(&list->items[child], &last))
+            break;
+        list->items[at] = list->items[child];
+        at = child;
+    }
+    list->items[at] = last;
+    return first;
+}
+
 void queue_push(struct queue *q, struct work work)
 {
     pthread_mutex_lock(&q->mutex);
-    struct list *list = &q->lists[work.kind];
     work.sequence = q->sequence++;
-    *array_add(list->items, list->count) = work;
+    heap_add(&q->lists[work.kind], &work);
     pthread_cond_signal(&q->changed);
     pthread_mutex_unlock(&q->mutex);
 }
@@ -105,9 +134,27 @@ static int64_t available_at(struct queue *q, const struct work *work, int64_t no
     return ready > now ? ready : 0;
 }
 
-static bool goes_before(const struct work *a, const struct work *b)
+/* The first of one kind that may be taken now; those before it go back. */
+static bool pick_kind(struct queue *q, struct list *list, int64_t now, struct work *ret,
+                      int64_t *look_again)
 {
-    return a->weight != b->weight ? a->weight > b->weight : a->sequence < b->sequence;
+    struct list passed = {0};
+    bool found = false;
+    while (!found && list->count > 0) {
+        struct work work = heap_take(list);
+        int64_t at = available_at(q, &work, now);
+        found = at == 0;
+        if (found)
+            *ret = work;
+        else
+            *array_add(passed.items, passed.count) = work;
+        if (!found && at < *look_again)
+            *look_again = at;
+    }
+    for (size_t i = 0; i < passed.count; i++)
+        heap_add(list, &passed.items[i]);
+    free(passed.items);
+    return found;
 }
 
 /* The best item that may be taken now; else when to look again. With the mutex held. */
@@ -115,24 +162,9 @@ static bool pick(struct queue *q, struct work *ret, int64_t *ret_look_again)
 {
     const int64_t now = monotonic_now();
     *ret_look_again = INT64_MAX;
-    for (size_t kind = 0; kind < WORK_KINDS; kind++) {
-        struct list *list = &q->lists[kind];
-        size_t best = list->count;
-        for (size_t i = 0; i < list->count; i++) {
-            if (best < list->count && !goes_before(&list->items[i], &list->items[best]))
-                continue;
-            int64_t at = available_at(q, &list->items[i], now);
-            if (at == 0)
-                best = i;
-            else if (at < *ret_look_again)
-                *ret_look_again = at;
-        }
-        if (best == list->count)
-            continue;
-        *ret = list->items[best];
-        list->items[best] = list->items[--list->count]; /* their order is in `sequence` */
-        return true;
-    }
+    for (size_t kind = 0; kind < WORK_KINDS; kind++)
+        if (pick_kind(q, &q->lists[kind], now, ret, ret_look_again))
+            return true;
     return false;
 }
 

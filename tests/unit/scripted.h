@@ -219,3 +219,34 @@ __attribute__((unused)) static bool scripted_saw(struct tiny_server *server, con
     cleanup_free char *log = tiny_log(server);
     return strcasestr(log, text) != NULL;
 }
+
+/* A server's TLS with a certificate of its own for 127.0.0.1, which is written to a file. Owned. */
+__attribute__((unused)) static SSL_CTX *scripted_tls(const char *file)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *c = X509_new();
+    assert_true(key && c);
+    X509_set_version(c, 2);
+    ASN1_INTEGER_set(X509_get_serialNumber(c), 1);
+    X509_gmtime_adj(X509_getm_notBefore(c), -3600);
+    X509_gmtime_adj(X509_getm_notAfter(c), 3600);
+    X509_set_pubkey(c, key);
+    X509_NAME *name = X509_get_subject_name(c);
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"x", -1, -1, 0);
+    X509_set_issuer_name(c, name);
+    X509_EXTENSION *alternative =
+        X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "IP:127.0.0.1");
+    X509_add_ext(c, alternative, -1);
+    X509_EXTENSION_free(alternative);
+    assert_true(X509_sign(c, key, EVP_sha256()) > 0);
+    FILE *f = fopen(file, "we");
+    assert_non_null(f);
+    assert_int_equal(PEM_write_X509(f, c), 1);
+    fclose(f);
+    SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+    assert_int_equal(SSL_CTX_use_certificate(tls, c), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(tls, key), 1);
+    X509_free(c);
+    EVP_PKEY_free(key);
+    return tls;
+}

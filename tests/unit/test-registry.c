@@ -444,7 +444,7 @@ static void test_realms_that_lead_astray(void **state)
         {"http://169.254.169.254/latest/meta-data", ERROR_REFUSED, "where this request may not go"},
         {"http://[fe80::1]/", ERROR_REFUSED, "where this request may not go"},
         {"file:///etc/passwd", ERROR_PROTOCOL, "neither http nor https"},
-        {"http://user:pw@127.0.0.1:@1/token", ERROR_PROTOCOL, "user name or password"},
+        {"http://user:pw@localhost:@1/token", ERROR_PROTOCOL, "user name or password"},
     };
     for (size_t i = 0; i < sizeof realms / sizeof *realms; i++) {
         cleanup_free char *challenge =
