@@ -20,8 +20,9 @@
 #define HOST_DEAD_NS (INT64_C(30) * 1000000000) /* not asked, when another place is left */
 #define HOST_SLOW_MAX_NS                                                                           \
     (INT64_C(60) * 1000000000) /* our own waits after 429 and 503 grow so far */
-#define HOST_ASKED_MAX_NS (INT64_C(300) * 1000000000) /* a Retry-After beyond it holds up nobody   \
-                                                       */
+#define HOST_ASKED_MAX_NS                                                                          \
+    (INT64_C(300) * 1000000000) /* a Retry-After beyond it holds up nobody                         \
+                                 */
 #define HOST_SKIPS_MAX 3 /* transfers of a blob from its start, for want of ranges, in vain */
 
 struct hosts;

@@ -33,7 +33,7 @@ check() {
     expect_exit 0 cachedir -c "$cache" verify
 
     step "a blob of theirs that rotted is not adopted, but fetched"
-    rm -rf "${cache:?}/blobs" "$cache/$app" "$cache/index.json"
+    rm -rf "${cache:?}"/{blobs,"$app",index.json}
     layer=$(jq -r '.layers[-1].digest' "$cache/$base/blobs/sha256/${base#sha256:}")
     printf X | dd of="$cache/$base/blobs/sha256/${layer#sha256:}" bs=1 seek=9 conv=notrunc status=none
     set_mark

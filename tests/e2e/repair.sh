@@ -41,7 +41,8 @@ rewarm 0
 repair "a blob that rotted, of one entry: out of sight; the other stays" \
     sh -c "printf X | dd of='$cache/$app/blobs/sha256/$of_app' bs=1 seek=50 conv=notrunc status=none"
 expect_text out "$app: taken out of the builder's sight"
-[ ! -e "$cache/$app" ] && [ -d "$cache/$base" ] || fail "the wrong one went"
+[ ! -e "$cache/$app" ] || fail "the broken one is still in sight"
+[ -d "$cache/$base" ] || fail "the wrong one went"
 [ ! -e "$cache/blobs/sha256/$of_app" ] || fail "the rotten blob is still in the pool"
 expect_exit 0 cachedir -c "$cache" verify
 rewarm 1

@@ -49,7 +49,8 @@ static const struct {
      {NULL},
      false,
      "xx",
-     "*a.io|a.io|library/xx *b.io:80|b.io:80|p/library/xx docker.io|registry-1.docker.io|library/xx"},
+     "*a.io|a.io|library/xx *b.io:80|b.io:80|p/library/xx "
+     "docker.io|registry-1.docker.io|library/xx"},
     {{"docker.io=a.io;quay.io=c.io", "docker.io=b.io"},
      {"m.io"},
      true,
@@ -64,7 +65,11 @@ static const struct {
     {{NULL}, {"m1"}, true, "quay.io/xx/y", "quay.io|quay.io|xx/y"}, /* not mapped: no fallback */
     {{"quay.io=a.io"}, {NULL}, false, "quay.io:443/xx", "quay.io:443|quay.io:443|xx"},
     /* To the Hub; prefixes with dots; IPv6. */
-    {{"quay.io=docker.io"}, {NULL}, true, "quay.io/xx", "*docker.io|registry-1.docker.io|library/xx"},
+    {{"quay.io=docker.io"},
+     {NULL},
+     true,
+     "quay.io/xx",
+     "*docker.io|registry-1.docker.io|library/xx"},
     {{"quay.io=registry-1.docker.io/me"},
      {NULL},
      true,
