@@ -247,16 +247,22 @@ int64_t cachedir_progress(struct cachedir *cd, const struct digest *digest);
 
 struct cachedir_verify_options {
     bool quick;       /* structure, names and sizes only */
+    bool deep;        /* unpack the layers, too: see below */
     unsigned threads; /* hashing; 0: one a core */
     /* Only these entries (and not the root); NULL: everything. */
     const struct digest *only;
     size_t only_count;
+    /* Told, as problems are, why a layer was not unpacked; NULL: nobody listens. */
+    void (*note)(void *userdata, const char *where, const char *what);
     const volatile bool *stop; /* seen within a second; NULL: never */
 };
 
 struct cachedir_verify_result {
     size_t entries, blobs; /* looked at; each inode counts once */
     int64_t bytes;         /* hashed */
+    size_t layers;         /* unpacked, deep only; each inode counts once */
+    int64_t unpacked;      /* bytes that came out of them */
+    size_t not_checked;    /* layers that could not be unpacked here, which is no problem */
     size_t problems;
 };
 
@@ -264,6 +270,13 @@ struct cachedir_verify_result {
  * Check what is there; each inode is hashed once, on all cores. Every problem is told, one line
  * each, from one thread at a time: `where` is an entry's digest, a path below the directory, or
  * "index.json". Problems are no failure of the function: look at ret->problems.
+ *
+ * Deep: each layer is unpacked while it is hashed (gzip, zstd, plain tar; memory does not depend on
+ * its size), its tar read to the end, and the digest of what came out compared with the diff ID in
+ * the config of every entry that holds it. A layer has a problem when it unpacks to more than 1000
+ * times its size or 1 TiB, has more than 10 million members, or a name of more than 64 KiB. It is
+ * not checked when its media type is foreign, encrypted or unknown, or when it wants a zstd window
+ * of more than 128 MiB.
  */
 int cachedir_verify(struct cachedir *cd, const struct cachedir_verify_options *options,
                     void (*problem)(void *userdata, const char *where, const char *what),

@@ -9,12 +9,15 @@
 struct settings {
     struct common common;
     bool quick;
+    bool deep;
     bool repair;
 };
 
 static const struct option_spec options[] = {
     {"quick", 0, OPTION_BOOL, offsetof(struct settings, quick), NULL, "Verify",
      "structure, names and sizes only: no hashing"},
+    {"deep", 0, OPTION_BOOL, offsetof(struct settings, deep), NULL, "Verify",
+     "unpack the layers, too: compare with the configs' diff IDs, and read the tars to their end"},
     {"repair", 0, OPTION_BOOL, offsetof(struct settings, repair), NULL, "Verify",
      "mend what can be mended from here, and take the rest out of the builder's sight"},
     COMMON_OPTIONS,
@@ -28,7 +31,8 @@ static const struct command_spec spec = {
     .options = options,
     .epilog = "Each file is hashed once, however many entries share it. Without REF or DIGEST\n"
               "everything is checked. After --repair, warm again: only what is missing is\n"
-              "fetched. Exit code: 0 all is well, 1 something was wrong, mended or not.\n",
+              "fetched. --deep finds images that were made wrong, too, which no repair can mend.\n"
+              "Exit code: 0 all is well, 1 something was wrong, mended or not.\n",
 };
 
 static volatile bool stop;
@@ -54,6 +58,12 @@ static void note(struct digest **list, size_t *count, const char *text)
         if (digest_equal(&(*list)[i], &digest))
             return;
     *array_add(*list, *count) = digest;
+}
+
+static void show_note(void *userdata, const char *where, const char *what)
+{
+    (void)userdata;
+    log_info("%s: %s", where, what);
 }
 
 static void show_problem(void *userdata, const char *where, const char *what)
@@ -109,10 +119,17 @@ static void print_summary(const struct settings *settings,
                           const struct cachedir_verify_result *result)
 {
     cleanup_free char *size = size_format(result->bytes);
-    fprintf(stderr, "%zu %s, %zu %s%s%s%s: ", result->entries,
-            result->entries == 1 ? "entry" : "entries", result->blobs,
-            result->blobs == 1 ? "blob" : "blobs", settings->quick ? "" : ", ",
-            settings->quick ? "" : size, settings->quick ? "" : " hashed");
+    cleanup_free char *unpacked = size_format(result->unpacked);
+    fprintf(stderr, "%zu %s, %zu %s", result->entries, result->entries == 1 ? "entry" : "entries",
+            result->blobs, result->blobs == 1 ? "blob" : "blobs");
+    if (!settings->quick)
+        fprintf(stderr, ", %s hashed", size);
+    if (settings->deep)
+        fprintf(stderr, ", %zu %s unpacked to %s", result->layers,
+                result->layers == 1 ? "layer" : "layers", unpacked);
+    if (result->not_checked > 0)
+        fprintf(stderr, ", %zu not", result->not_checked);
+    fputs(": ", stderr);
     if (result->problems == 0)
         fputs("all is well\n", stderr);
     else
@@ -126,9 +143,12 @@ static int run(void *userdata, char **operands, struct error *err)
     cleanup_cachedir struct cachedir *cd = NULL;
     cleanup_free struct digest *only = NULL;
     __attribute__((cleanup(release_found))) struct found found = {0};
-    struct cachedir_verify_options how = {.quick = settings->quick, .stop = &stop};
+    struct cachedir_verify_options how = {
+        .quick = settings->quick, .deep = settings->deep, .note = show_note, .stop = &stop};
     struct cachedir_verify_result result;
 
+    if (settings->quick && settings->deep)
+        return error_set(err, ERROR_USAGE, "--quick and --deep exclude each other");
     if (command_open(&settings->common, settings->repair, &cd, err) < 0)
         return -1;
     for (; *operands; operands++)

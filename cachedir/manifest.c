@@ -479,3 +479,27 @@ int config_platform(const void *bytes, size_t len, struct platform *ret, struct 
     p = (struct platform){0};
     return 0;
 }
+
+int config_diff_ids(const void *bytes, size_t len, struct digest **ret, size_t *ret_count,
+                    struct error *err)
+{
+    cleanup_json json_t *root = json_object_parse(bytes, len, err);
+    if (!root)
+        return error_prefix(err, "the image's config");
+    const json_t *list = json_object_get(json_object_get(root, "rootfs"), "diff_ids");
+    const size_t count = json_array_size(list);
+    if (!json_is_array(list))
+        return error_set(err, ERROR_PROTOCOL, "the image's config names no diff IDs");
+    if (count > MANIFEST_LAYERS_MAX)
+        return error_set(err, ERROR_PROTOCOL,
+                         "the image's config names %zu diff IDs, which is too "
+                         "many",
+                         count);
+    cleanup_free struct digest *ids = count > 0 ? xcalloc(count, sizeof *ids) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (digest_parse(json_string_value(json_array_get(list, i)), &ids[i], err) < 0)
+            return error_prefix(err, "the image's config: diff ID %zu", i + 1);
+    *ret = take_ptr(ids);
+    *ret_count = count;
+    return 0;
+}

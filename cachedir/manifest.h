@@ -79,3 +79,9 @@ void descriptor_release(struct descriptor *d);
 /* The platform that an image's config names (image-spec config.md): what `list` shows and what an
  * image without an index is. ERROR_PROTOCOL when the bytes are no config. */
 int config_platform(const void *bytes, size_t len, struct platform *ret, struct error *err);
+
+/* The diff IDs in an image's config (image-spec config.md, rootfs.diff_ids): the digests of its
+ * unpacked layers, in the manifest's order. Owned; NULL when it has none. ERROR_PROTOCOL when the
+ * bytes are no config or name no list of digests. */
+int config_diff_ids(const void *bytes, size_t len, struct digest **ret, size_t *ret_count,
+                    struct error *err);

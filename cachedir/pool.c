@@ -79,7 +79,20 @@ bool pool_has(int dir, const char *name, int64_t size, struct stat *ret)
            faccessat(dir, name, R_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-int pool_hash(int fd, const struct digest *digest, int64_t size, struct error *err)
+int pool_judge(const struct digest *digest, int64_t size, const struct digest *got,
+               int64_t got_size, struct error *err)
+{
+    if (got_size != size)
+        return error_set(err, ERROR_DIGEST, "%s has %s bytes than the %lld that it should have",
+                         digest->text, got_size > size ? "more" : "fewer", (long long)size);
+    if (!digest_equal(got, digest))
+        return error_set(err, ERROR_DIGEST, "%s is damaged: its bytes hash to %s", digest->text,
+                         got->text);
+    return 0;
+}
+
+int pool_hash(int fd, const struct digest *digest, int64_t size, const volatile bool *stop,
+              struct error *err)
 {
     const size_t room = 1 << 18;
     cleanup_free char *buf = xmalloc(room);
@@ -88,6 +101,8 @@ int pool_hash(int fd, const struct digest *digest, int64_t size, struct error *e
 
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     for (;;) {
+        if (stop && *stop)
+            return error_set(err, ERROR_INTERRUPTED, "%s: stopped", digest->text);
         ssize_t n = pread(fd, buf, room, offset);
         if (n < 0 && errno == EINTR)
             continue;
@@ -102,13 +117,7 @@ int pool_hash(int fd, const struct digest *digest, int64_t size, struct error *e
     }
     struct digest got;
     hasher_final(hasher, &got);
-    if (offset != size)
-        return error_set(err, ERROR_DIGEST, "%s has %s bytes than the %lld that it should have",
-                         digest->text, offset > size ? "more" : "fewer", (long long)size);
-    if (!digest_equal(&got, digest))
-        return error_set(err, ERROR_DIGEST, "%s is damaged: its bytes hash to %s", digest->text,
-                         got.text);
-    return 0;
+    return pool_judge(digest, size, &got, offset, err);
 }
 
 static bool is_trusted(struct cachedir *cd, const struct stat *st)
@@ -207,7 +216,8 @@ int pool_give(struct cachedir *cd, int from, int to, const struct digest *digest
     struct error why = {0};
     if (!S_ISREG(st.st_mode) || st.st_size != size)
         (void)error_set(&why, ERROR_DIGEST, "%s changed its size", digest->text);
-    else if ((check || !ours) && !is_trusted(cd, &st) && pool_hash(held, digest, size, &why) == 0)
+    else if ((check || !ours) && !is_trusted(cd, &st) &&
+             pool_hash(held, digest, size, NULL, &why) == 0)
         trust(cd, &st);
     if (why.kind == ERROR_NONE) {
         /* kaniko's warmer makes 0600. */

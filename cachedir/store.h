@@ -103,8 +103,13 @@ int blobs_make_directory(struct cachedir *cd, struct blobs *b, const struct dige
 
 /* Does a regular file of this size that we can read stand there? */
 bool pool_has(int dir, const char *name, int64_t size, struct stat *ret);
-/* Hash a file; ERROR_DIGEST when it is not what `blob` says. */
-int pool_hash(int fd, const struct digest *digest, int64_t size, struct error *err);
+/* Hash a file; ERROR_DIGEST when it is not what digest and size say. *stop (NULL: never) ends it
+ * with ERROR_INTERRUPTED. */
+int pool_hash(int fd, const struct digest *digest, int64_t size, const volatile bool *stop,
+              struct error *err);
+/* What it says of a file with these bytes. */
+int pool_judge(const struct digest *digest, int64_t size, const struct digest *got,
+               int64_t got_size, struct error *err);
 /*
  * Give the blob that stands under (from, hex) the name (to, hex) as well, which must be free: link,
  * clone or copy. `check`: hash it first (each inode once a run). 1 done, 0 what stood there is not

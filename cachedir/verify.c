@@ -1,8 +1,10 @@
 /*
  * Verifying: every entry's structure first, then every inode's bytes, once however many names it
- * has, on all cores.
+ * has, on all cores. Deep: what is a layer to one of its entries is unpacked on the way, and
+ * compared with what each entry's config says of it.
  */
 #include "alloc.h"
+#include "layer.h"
 #include "store.h"
 #include "text.h"
 
@@ -10,12 +12,20 @@
 #include <fcntl.h>
 #include <string.h>
 
+struct claim {             /* deep: what an entry says of one of its layers */
+    size_t layer;          /* which: its index in the manifest */
+    struct digest diff_id; /* unset when the config does not tell */
+    char *unknown;         /* owned; its media type if that is none we unpack; safe to print */
+};
+
 struct job { /* one name of one inode; after sorting, names of one inode stand together */
     ino_t inode;
     struct digest digest;
     int64_t size;
     char *path;        /* below the root */
     const char *where; /* what a problem is told of: an entry's digest, or the path */
+    struct claim *claims;
+    size_t claim_count; /* 0: no layer, or not deep */
 };
 
 struct verification {
@@ -48,6 +58,29 @@ static void tell(void *userdata, const char *where, const char *what)
     pthread_mutex_unlock(&v->mutex);
 }
 
+/* What is wrong with a layer, in terms of the entry. */
+static void tell_layer(struct verification *v, const struct job *job, const struct claim *claim,
+                       const char *what)
+{
+    char brief[DIGEST_SHORT_SIZE];
+    cleanup_free char *line =
+        xasprintf("layer %zu (%s): %s", claim->layer + 1, digest_short(&job->digest, brief), what);
+    tell(v, job->where, line);
+}
+
+static void note_layer(struct verification *v, const struct job *job, const struct claim *claim,
+                       const char *what, const char *why)
+{
+    char brief[DIGEST_SHORT_SIZE];
+    cleanup_free char *line = xasprintf("layer %zu (%s) was not %s: %s", claim->layer + 1,
+                                        digest_short(&job->digest, brief), what, why);
+    pthread_mutex_lock(&v->mutex);
+    v->result.not_checked++;
+    if (v->options->note)
+        v->options->note(v->userdata, job->where, line);
+    pthread_mutex_unlock(&v->mutex);
+}
+
 /* ---- structure ---- */
 
 static char *blob_path(const char *above, const struct digest *digest)
@@ -56,8 +89,71 @@ static char *blob_path(const char *above, const struct digest *digest)
                      digest_is_sha256(digest) ? "sha256" : "sha512", digest_hex(digest));
 }
 
-static void add_entry_jobs(struct verification *v, const struct cachedir_entry *e)
+/* The diff IDs of an entry, one a layer; NULL when they are not known: then that is told here, or,
+ * of a damaged config, where its bytes are hashed. */
+static struct digest *read_diff_ids(struct verification *v, const struct cachedir_entry *e,
+                                    const struct manifest *m)
 {
+    cleanup_free char *bytes = NULL, *path = blob_path(e->digest.text, &m->config.digest);
+    size_t len, count;
+    cleanup_free struct digest *ids = NULL;
+    cleanup_error struct error why = {0};
+
+    if (fs_read(v->cd->root, path, CONFIG_SIZE_MAX, &bytes, &len) < 0) {
+        if (errno != ENOENT) /* else it went meanwhile */
+            (void)error_errno(&why, errno, "cannot read the config");
+    } else if (digest_check(&m->config.digest, bytes, len, NULL) == 0 &&
+               config_diff_ids(bytes, len, &ids, &count, &why) == 0) {
+        if (count == m->layer_count)
+            return take_ptr(ids);
+        (void)error_set(&why, ERROR_PROTOCOL, "the config names %zu diff IDs for %zu layers", count,
+                        m->layer_count);
+    }
+    if (why.kind != ERROR_NONE)
+        tell(v, e->digest.text, why.message);
+    return NULL;
+}
+
+static bool has_layers(const struct manifest *m)
+{
+    for (size_t i = 0; i < m->layer_count; i++)
+        if (layer_media_type(m->layers[i].media_type))
+            return true;
+    return false;
+}
+
+/* What the entry says of its layers, to each one's job: they stand at the end, from `first` on. */
+static int add_claims(struct verification *v, const struct cachedir_entry *e, size_t first,
+                      struct error *err)
+{
+    cleanup_free char *bytes = NULL;
+    cleanup_manifest struct manifest m = {0};
+    size_t len;
+    int found = cachedir_manifest(v->cd, &e->digest, &bytes, &len, err);
+    if (found <= 0 || manifest_parse(bytes, len, e->media_type, &m, NULL, NULL) < 0)
+        return found < 0 ? -1 : 0; /* it went, or rotted, since we looked: hashing tells */
+    /* Artifacts have configs that are none. */
+    cleanup_free struct digest *ids = has_layers(&m) ? read_diff_ids(v, e, &m) : NULL;
+    for (size_t i = 0; i < m.layer_count; i++) {
+        struct job *job = NULL;
+        for (size_t j = first; j < v->job_count && !job; j++)
+            if (digest_equal(&v->jobs[j].digest, &m.layers[i].digest))
+                job = &v->jobs[j];
+        if (!job)
+            continue; /* missing, which look() told */
+        struct claim *claim = array_add(job->claims, job->claim_count);
+        claim->layer = i;
+        if (ids)
+            claim->diff_id = ids[i];
+        if (!layer_media_type(m.layers[i].media_type))
+            claim->unknown = text_foreign_str(m.layers[i].media_type);
+    }
+    return 0;
+}
+
+static int add_entry_jobs(struct verification *v, const struct cachedir_entry *e, struct error *err)
+{
+    const size_t first = v->job_count;
     for (size_t i = 0; i < e->blob_count; i++) {
         if (!e->blobs[i].present)
             continue;
@@ -68,6 +164,7 @@ static void add_entry_jobs(struct verification *v, const struct cachedir_entry *
         job->path = blob_path(e->digest.text, &job->digest);
         job->where = e->digest.text;
     }
+    return v->options->deep && e->state == CACHEDIR_COMPLETE ? add_claims(v, e, first, err) : 0;
 }
 
 static void check_pool_file(struct verification *v, int dir, const char *algorithm,
@@ -153,8 +250,8 @@ static int gather(struct verification *v, struct error *err)
         if (v->entries[i].state == CACHEDIR_ABSENT)
             continue;
         v->result.entries++;
-        add_entry_jobs(v, &v->entries[i]);
-        if (v->cd->format->verify(v->cd, &v->entries[i], tell, v, err) < 0)
+        if (add_entry_jobs(v, &v->entries[i], err) < 0 ||
+            v->cd->format->verify(v->cd, &v->entries[i], tell, v, err) < 0)
             return -1;
     }
     if (!o->only && (check_pool(v, err) < 0 || check_names(v, err) < 0))
@@ -196,7 +293,73 @@ static size_t take_jobs(struct verification *v, size_t *ret)
     return past;
 }
 
-static void hash_one(struct verification *v, size_t first, size_t past)
+/* Compare what came out of a layer with what the entry says. */
+static void judge_layer(struct verification *v, const struct job *job, const struct layer *layer)
+{
+    if (layer->problem && job->claim_count > 0)
+        tell_layer(v, job, &job->claims[0], layer->problem);
+    for (size_t i = 0; i < job->claim_count && digest_is_set(&layer->diff_id); i++) {
+        const struct claim *claim = &job->claims[i];
+        if (!digest_is_set(&claim->diff_id) || digest_equal(&claim->diff_id, &layer->diff_id))
+            continue;
+        if (!digest_same_algorithm(&claim->diff_id, &layer->diff_id)) {
+            note_layer(v, job, claim, "compared", "the config's diff ID is no sha256");
+            continue;
+        }
+        cleanup_free char *what = xasprintf("it unpacks to %s, and the config says %s",
+                                            layer->diff_id.text, claim->diff_id.text);
+        tell_layer(v, job, claim, what);
+    }
+}
+
+/* Is it a layer that we unpack, to one of its entries at least? If not, but a layer: *ret_other. */
+static bool is_layer(const struct verification *v, size_t first, size_t past, size_t *ret_other)
+{
+    *ret_other = past;
+    for (size_t i = first; i < past; i++) {
+        for (size_t j = 0; j < v->jobs[i].claim_count; j++)
+            if (!v->jobs[i].claims[j].unknown)
+                return true;
+        if (v->jobs[i].claim_count > 0)
+            *ret_other = i;
+    }
+    return false;
+}
+
+/* Hash it, and unpack what is a layer. ERROR_DIGEST when its bytes are not what they should be. */
+static int read_one(struct verification *v, int fd, size_t first, size_t past, struct error *err)
+{
+    const struct job *job = &v->jobs[first];
+    cleanup_layer struct layer layer = {0};
+    size_t other;
+
+    if (!is_layer(v, first, past, &other)) {
+        if (pool_hash(fd, &job->digest, job->size, v->options->stop, err) < 0)
+            return -1;
+        if (other < past) {
+            const struct claim *claim = &v->jobs[other].claims[0];
+            cleanup_free char *why = xasprintf("its media type is \"%s\"", claim->unknown);
+            note_layer(v, &v->jobs[other], claim, "unpacked", why);
+        }
+        return 0;
+    }
+    if (layer_check(fd, &job->digest, job->size, &layer_limits, v->options->stop, &layer, err) < 0)
+        return -1;
+    for (size_t i = first; i < past; i++)
+        judge_layer(v, &v->jobs[i], &layer);
+    for (size_t i = first; i < past && layer.not_checked; i++)
+        if (v->jobs[i].claim_count > 0) {
+            note_layer(v, &v->jobs[i], &v->jobs[i].claims[0], "unpacked", layer.not_checked);
+            return 0; /* once will do */
+        }
+    pthread_mutex_lock(&v->mutex);
+    v->result.layers++;
+    v->result.unpacked += layer.unpacked;
+    pthread_mutex_unlock(&v->mutex);
+    return 0;
+}
+
+static void read_jobs(struct verification *v, size_t first, size_t past)
 {
     const struct job *job = &v->jobs[first];
     cleanup_error struct error why = {0};
@@ -206,7 +369,9 @@ static void hash_one(struct verification *v, size_t first, size_t past)
     if (fd < 0)
         (void)error_errno(&why, errno, "cannot read %s", job->digest.text);
     else
-        (void)pool_hash(fd, &job->digest, job->size, &why);
+        (void)read_one(v, fd, first, past, &why);
+    if (why.kind == ERROR_INTERRUPTED)
+        return;
     if (why.kind == ERROR_NONE || why.kind == ERROR_DIGEST) {
         pthread_mutex_lock(&v->mutex);
         v->result.bytes += job->size;
@@ -216,16 +381,16 @@ static void hash_one(struct verification *v, size_t first, size_t past)
         tell(v, v->jobs[i].where, why.message);
 }
 
-static void *hash_all(void *userdata)
+static void *read_all(void *userdata)
 {
     struct verification *v = userdata;
     size_t first, past;
     while ((past = take_jobs(v, &first)) > first)
-        hash_one(v, first, past);
+        read_jobs(v, first, past);
     return NULL;
 }
 
-static void hash_on_all_cores(struct verification *v)
+static void read_on_all_cores(struct verification *v)
 {
     unsigned threads = v->options->threads;
     if (threads == 0) {
@@ -236,11 +401,19 @@ static void hash_on_all_cores(struct verification *v)
         qsort(v->jobs, v->job_count, sizeof *v->jobs, compare_jobs);
     cleanup_free pthread_t *ids = xcalloc(threads, sizeof *ids);
     unsigned started = 0;
-    while (started + 1 < threads && pthread_create(&ids[started], NULL, hash_all, v) == 0)
+    while (started + 1 < threads && pthread_create(&ids[started], NULL, read_all, v) == 0)
         started++;
-    hash_all(v); /* this thread is one of them; more of them is only faster */
+    read_all(v); /* this thread is one of them; more of them is only faster */
     for (unsigned i = 0; i < started; i++)
         pthread_join(ids[i], NULL);
+}
+
+static void release_job(struct job *job)
+{
+    for (size_t i = 0; i < job->claim_count; i++)
+        free(job->claims[i].unknown);
+    free(job->claims);
+    free(job->path);
 }
 
 int cachedir_verify(struct cachedir *cd, const struct cachedir_verify_options *options,
@@ -253,12 +426,12 @@ int cachedir_verify(struct cachedir *cd, const struct cachedir_verify_options *o
 
     int r = gather(&v, err);
     if (r == 0 && !options->quick)
-        hash_on_all_cores(&v);
+        read_on_all_cores(&v);
     if (r == 0 && stopped(&v))
         r = error_set(err, ERROR_INTERRUPTED, "stopped before everything was verified");
     *ret = v.result;
     for (size_t i = 0; i < v.job_count; i++)
-        free(v.jobs[i].path);
+        release_job(&v.jobs[i]);
     free(v.jobs);
     cachedir_entries_free(v.entries, v.entry_count);
     pthread_mutex_destroy(&v.mutex);

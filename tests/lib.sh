@@ -11,7 +11,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=${BASEWARM_BIN:-$root/build/dev/bin}
 test_name=$(basename "$0" .sh)
 scratch=$(dirname "$bin")/scratch/$test_name
-export PATH=$bin:$PATH:$root/build/tools/usr/bin:/usr/sbin:/sbin
+export PATH=$bin:$root/build/tools/usr/bin:/usr/sbin:/usr/bin:/sbin:/bin # Debian's tools first
 cache=$scratch/cache
 
 # A sanitizer's finding must never look like one of the programs' exit codes.

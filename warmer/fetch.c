@@ -19,7 +19,7 @@
 #include <string.h>
 
 #define LOCK_POLL (NS_PER_S / 5)
-#define SPLIT_LEFT (INT64_C(16) << 20) /* what each half must have at least */
+#define SPLIT_LEFT (INT64_C(16) << 20) /* what has less to go is left alone */
 #define SPLIT_TIME (2 * NS_PER_S)      /* what would end within this is left alone */
 #define WRONG_MAX 2                    /* wrong bytes so often, and the blob is given up */
 
@@ -307,8 +307,8 @@ static int open_file(struct fetch *fetch, struct error *err)
 
     if (fetch->file)
         return 1;
-    pthread_mutex_lock(&run->mutex); /* others may join and move the list */
-    struct target *first = fetch->targets[0];
+    pthread_mutex_lock(&run->mutex);          /* others may join and move the list */
+    struct target *first = fetch->targets[0]; /* it waits for us, so it and its stage stay */
     pthread_mutex_unlock(&run->mutex);
     if (cachedir_blob_open(first->stage, &fetch->blob, fetch->insist, &fetch->file, &why) < 0) {
         if (why.kind != ERROR_LOCKED) {
@@ -375,7 +375,7 @@ static struct stretch *largest(struct run *run, int64_t now)
     for (struct stretch *t = run->stretches; t; t = t->next) {
         int64_t pos = atomic_load(&t->pos), left = atomic_load(&t->end) - pos;
         int64_t took = now - t->began, done = pos - t->start;
-        if (left < 2 * SPLIT_LEFT || left <= best_left || t->fetch->wrong > 0)
+        if (left < SPLIT_LEFT || left <= best_left || t->fetch->wrong > 0)
             continue;
         /* done / took is its rate; left / rate is how long it would still take. */
         if (done > 0 && (double)left / (double)done * (double)took < (double)SPLIT_TIME)

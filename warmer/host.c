@@ -29,7 +29,7 @@ struct known { /* a host, and what the mutex guards of it */
     bool answered;
     enum address_class class;
     int64_t not_before, slow_ns;
-    int64_t dead_until;
+    int64_t dead_until, ailing_until;
     bool no_ranges;
     struct skip *skips;
     size_t skip_count;
@@ -380,7 +380,7 @@ void host_well(struct hosts *hosts, struct host *host)
 {
     struct known *k = lock(hosts, host);
     k->slow_ns = 0;
-    k->dead_until = 0;
+    k->dead_until = k->ailing_until = 0;
     unlock(hosts);
 }
 
@@ -408,6 +408,13 @@ void host_dead(struct hosts *hosts, struct host *host, int64_t now_ns)
     unlock(hosts);
 }
 
+void host_ailing(struct hosts *hosts, struct host *host, int64_t now_ns)
+{
+    struct known *k = lock(hosts, host);
+    k->ailing_until = now_ns + HOST_DEAD_NS;
+    unlock(hosts);
+}
+
 int64_t host_ready_at(struct hosts *hosts, struct host *host)
 {
     struct known *k = lock(hosts, host);
@@ -416,10 +423,11 @@ int64_t host_ready_at(struct hosts *hosts, struct host *host)
     return at;
 }
 
-bool host_usable(struct hosts *hosts, struct host *host, int64_t now_ns)
+bool host_usable(struct hosts *hosts, struct host *host, bool by_tag, int64_t now_ns)
 {
     struct known *k = lock(hosts, host);
-    bool usable = now_ns >= k->dead_until && now_ns >= k->not_before;
+    bool usable =
+        now_ns >= k->dead_until && now_ns >= k->not_before && (by_tag || now_ns >= k->ailing_until);
     unlock(hosts);
     return usable;
 }

@@ -69,9 +69,12 @@ enum address_class host_class(struct hosts *hosts, struct host *host);
 void host_well(struct hosts *hosts, struct host *host); /* an answer that is no complaint */
 /* 429 or 503: `retry_after_ns` is what it asked for, or -1. */
 void host_slow(struct hosts *hosts, struct host *host, int64_t retry_after_ns, int64_t now_ns);
-void host_dead(struct hosts *hosts, struct host *host, int64_t now_ns); /* no answer, or 5xx */
-int64_t host_ready_at(struct hosts *hosts, struct host *host);          /* after host_slow() */
-bool host_usable(struct hosts *hosts, struct host *host, int64_t now_ns);
+void host_dead(struct hosts *hosts, struct host *host, int64_t now_ns);   /* no answer at all */
+void host_ailing(struct hosts *hosts, struct host *host, int64_t now_ns); /* 5xx */
+int64_t host_ready_at(struct hosts *hosts, struct host *host);            /* after host_slow() */
+/* May it be asked, when another could be asked instead? By tag an ailing host may, too: the builder
+ * will ask it, and what counts is what it tells the builder. */
+bool host_usable(struct hosts *hosts, struct host *host, bool by_tag, int64_t now_ns);
 
 /* ---- ranges ---- */
 

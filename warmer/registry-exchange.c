@@ -452,7 +452,7 @@ static void note_answer(struct exchange *x, struct registry_try *how)
     else if (r->status < 500)
         host_well(hosts, x->host);
     else if (!x->elsewhere)
-        host_dead(hosts, x->host, registries_clock());
+        host_ailing(hosts, x->host, registries_clock());
     if (r->ratelimit_remaining) {
         cleanup_free char *left = text_foreign_str(r->ratelimit_remaining);
         registries_debug(x->client->registries, "%s: pulls left: %s", x->host->registry, left);
@@ -462,7 +462,8 @@ static void note_answer(struct exchange *x, struct registry_try *how)
 static void note_failure(struct exchange *x, struct registry_try *how, const struct error *err)
 {
     how->status = x->response.status;
-    if (x->place && !x->elsewhere && x->response.status == 0 && err->kind == ERROR_TRANSIENT)
+    bool unusable = err->kind == ERROR_TRANSIENT || err->kind == ERROR_CONFIG;
+    if (x->place && !x->elsewhere && x->response.status == 0 && unusable)
         host_dead(x->client->registries->hosts, x->host, registries_clock());
 }
 

@@ -95,13 +95,14 @@ void registries_warn_once(struct registries *r, struct host *host, const char *f
     __attribute__((format(printf, 3, 4)));
 
 /*
- * Ask one place after another: `ask` until one succeeds. Places that are dead, or have asked not to
- * be asked, are left out while others remain. `ask` returns 0, or -1; what the caller's sink says,
+ * Ask one place after another: `ask` until one succeeds. Places that are not usable (host.h) are
+ * left out while others remain. `ask` returns 0, or -1; what the caller's sink says,
  * and a stop, end it at once.
  */
 struct asking {
     struct registry_client *client;
     const struct reference *ref;
+    bool by_tag; /* the builder asks the same question, and must get the same answer */
     struct registry_try *how;
     void *userdata;
     bool stop; /* set by `ask`: a failure that no other place can mend */

@@ -195,7 +195,7 @@ int registry_ask(struct asking *a,
     int64_t now = registries_clock();
     bool *is_usable = xcalloc(count, sizeof *is_usable);
     for (size_t i = 0; i < count; i++) {
-        is_usable[i] = host_usable(r->hosts, hosts_get(r->hosts, &places[i]), now);
+        is_usable[i] = host_usable(r->hosts, hosts_get(r->hosts, &places[i]), a->by_tag, now);
         usable += is_usable[i];
     }
     int result = -1;
@@ -310,7 +310,11 @@ int registry_head(struct registry_client *c, const struct reference *ref, struct
                   struct registry_try *ret_try, struct error *err)
 {
     struct digest found = {0};
-    struct asking a = {.client = c, .ref = ref, .how = ret_try, .userdata = &found};
+    struct asking a = {.client = c,
+                       .ref = ref,
+                       .by_tag = !reference_is_pinned(ref),
+                       .how = ret_try,
+                       .userdata = &found};
     if (registry_ask(&a, ask_head, err) < 0)
         return -1;
     *ret = found;
@@ -381,7 +385,8 @@ int registry_manifest(struct registry_client *c, const struct reference *ref,
     struct manifest_wanted wanted = {.digest = digest, .size = size, .ret = ret};
     if (!digest && reference_is_pinned(ref))
         wanted.digest = &ref->digest;
-    struct asking a = {.client = c, .ref = ref, .how = ret_try, .userdata = &wanted};
+    struct asking a = {
+        .client = c, .ref = ref, .by_tag = !wanted.digest, .how = ret_try, .userdata = &wanted};
     return registry_ask(&a, ask_manifest, err);
 }
 

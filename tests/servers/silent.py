@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Servers that never answer, each in its own way. silent.py KIND PORT-FILE [PORT]
 
     accept    takes connections and says nothing

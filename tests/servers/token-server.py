@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """A token server as the distribution project describes it (token.md): GET /token with service and
 scope, answers a JWT that docker-registry takes. A line on stderr for each request.
 """

@@ -212,7 +212,7 @@ static void test_no_plain_http_uninvited(void **state)
     scripted_start(&s, NULL, NULL);
     scripted_open(&s, NO_OPTIONS);
     reference_release(&s.ref);
-    /* ip6-localhost's like are not among the names that are taken for local. */
+    /* The same address, but no name that is taken for local. */
     cleanup_free char *text = xasprintf("2130706433:%u/a/b:1", s.one.port);
     assert_int_equal(reference_parse(text, &s.ref, NULL), 0);
     expect_failure(&s, ERROR_CONFIG, "does not speak TLS");
@@ -520,6 +520,31 @@ static void test_options(void **state)
     }
 }
 
+/* By tag the builder asks the mirror each time, so we do; but not one that nobody can reach. */
+static void test_tags_in_the_builders_order(void **state)
+{
+    (void)state;
+    const struct rule mirror[] = {{"GET ", NULL, 500}, {NULL}};
+    const struct rule original[] = {{"GET ", NULL, 200, "Warning: 299 - \"moving soon\"\r\n", BODY},
+                                    {NULL}};
+    struct scripted s = {0};
+    scripted_start(&s, original, mirror);
+    cleanup_free char *map = xasprintf("127.0.0.1:%u=127.0.0.1:1;127.0.0.1:%u=127.0.0.1:%u",
+                                       s.one.port, s.one.port, s.two.port);
+    scripted_open(&s, (struct registry_options){.registry_maps = (char *[]){map, NULL}});
+    expect_body(&s);
+    expect_body(&s);
+    assert_int_equal(scripted_count(&s.two, "GET "), 2);
+    assert_int_equal(scripted_count(&s.one, "GET "), 2);
+    const char *unreachable = strstr(s.details, "127.0.0.1:1: going on to the next place");
+    assert_non_null(unreachable);
+    assert_null(strstr(unreachable + 1, "127.0.0.1:1: going on"));
+    const char *warning = strstr(s.warnings, "moving soon");
+    assert_non_null(warning);
+    assert_null(strstr(warning + 1, "moving soon")); /* once */
+    scripted_stop(&s);
+}
+
 static int teardown(void **state)
 {
     (void)state;
@@ -548,6 +573,7 @@ int main(void)
         cmocka_unit_test(test_realms_that_lead_astray),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_tags_in_the_builders_order),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);
 }
