@@ -253,7 +253,7 @@ static la_ssize_t feed(struct archive *archive, void *userdata, const void **ret
     ssize_t n = produce(s);
     *ret = s->out;
     s->header += n;
-    if (n > 0 && s->header > s->limits->header + (int64_t)ROOM) /* part of a block was content */
+    if (n > 0 && s->header - (int64_t)ROOM > s->limits->header) /* part of a block was content */
         n = give_up(s, &s->layer->problem,
                     "member %" PRId64 " has a header of more than %" PRId64 " bytes",
                     s->layer->members + 1, s->limits->header);
@@ -264,10 +264,10 @@ static la_ssize_t feed(struct archive *archive, void *userdata, const void **ret
 
 /* What is behind the last member that was understood is not. The rest is unpacked all the same: its
  * diff ID is worth knowing. */
-static int damaged(struct stream *s, struct archive *archive, const char *name)
+static void damaged(struct stream *s, struct archive *archive, const char *name)
 {
-    if (gave_up(s))
-        return -1;
+    if (gave_up(s) || (s->done && s->layer->unpacked == 0)) /* nothing at all is fine */
+        return;
     cleanup_free char *shown = text_foreign_str(name);
     cleanup_free char *why = text_foreign_str(archive_error_string(archive));
     const char *reason = *why ? why : "it ends too early";
@@ -277,7 +277,6 @@ static int damaged(struct stream *s, struct archive *archive, const char *name)
         s->layer->problem =
             xasprintf("its tar is damaged at or behind member %" PRId64 ", \"%s\": %s",
                       s->layer->members, shown, reason);
-    return -1;
 }
 
 static int check_name(struct stream *s, const char *name)
@@ -291,50 +290,54 @@ static int check_name(struct stream *s, const char *name)
                    s->layer->members, strlen(name), s->limits->name, shown);
 }
 
-static int read_members(struct stream *s, struct archive *archive)
+static void read_members(struct stream *s, struct archive *archive)
 {
     char last[2 * TEXT_FOREIGN_MAX] = "";
     struct archive_entry *entry;
     for (;;) {
         s->header = 0;
         int r = archive_read_next_header(archive, &entry);
-        if (r == ARCHIVE_EOF || (s->done && s->layer->unpacked == 0))
-            return 0;
+        if (r == ARCHIVE_EOF)
+            return;
         if (r != ARCHIVE_OK &&
             r != ARCHIVE_WARN) /* a warning: a name or xattr that it cannot map */
             return damaged(s, archive, last);
-        if (++s->layer->members > s->limits->members)
-            return give_up(s, &s->layer->problem, "it has more than %" PRId64 " members",
-                           s->limits->members);
+        if (++s->layer->members > s->limits->members) {
+            (void)give_up(s, &s->layer->problem, "it has more than %" PRId64 " members",
+                          s->limits->members);
+            return;
+        }
         const char *name = archive_entry_pathname(entry);
         if (check_name(s, name) < 0 || check_name(s, archive_entry_hardlink(entry)) < 0 ||
             check_name(s, archive_entry_symlink(entry)) < 0)
-            return -1;
+            return;
         snprintf(last, sizeof last, "%s", name ? name : "");
-        s->header = INT64_MIN; /* content has no limit of its own */
+        s->header = INT64_MIN / 2; /* content has no limit of its own */
         if (archive_read_data_skip(archive) < ARCHIVE_WARN)
             return damaged(s, archive, last);
     }
 }
 
-static int read_tar(struct stream *s)
+static void read_tar(struct stream *s)
 {
     struct archive *archive = archive_read_new();
     if (!archive || archive_read_support_format_tar(archive) != ARCHIVE_OK) {
         archive_read_free(archive);
-        return error_errno(&s->err, ENOMEM, "libarchive");
+        (void)error_errno(&s->err, ENOMEM, "libarchive");
+        return;
     }
     /* libarchive converts names to the thread's locale: it must know UTF-8. */
     locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
     locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
-    int r = archive_read_open(archive, s, NULL, feed, NULL) == ARCHIVE_OK ? read_members(s, archive)
-                                                                          : damaged(s, archive, "");
+    if (archive_read_open(archive, s, NULL, feed, NULL) == ARCHIVE_OK)
+        read_members(s, archive);
+    else
+        damaged(s, archive, "");
     archive_read_free(archive);
     if (utf8) {
         uselocale(before);
         freelocale(utf8);
     }
-    return r;
 }
 
 /* ---- */
@@ -366,7 +369,7 @@ void layer_release(struct layer *layer)
 static int read_all(struct stream *s, const struct digest *digest)
 {
     if (begin(s) == 0)
-        (void)read_tar(s);
+        read_tar(s);
     while (s->err.kind == ERROR_NONE && produce(s) > 0)
         continue;
     while (s->err.kind == ERROR_NONE && !s->end)
