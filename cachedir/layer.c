@@ -285,8 +285,7 @@ static int check_name(struct stream *s, const char *name)
         return 0;
     cleanup_free char *shown = text_foreign_str(name);
     return give_up(s, &s->layer->problem,
-                   "member %" PRId64 " has a name of %zu bytes, which is more "
-                   "than %" PRId64 ": \"%s\"",
+                   "member %" PRId64 " has a name of %zu bytes, more than %" PRId64 ": \"%s\"",
                    s->layer->members, strlen(name), s->limits->name, shown);
 }
 
@@ -299,9 +298,10 @@ static void read_members(struct stream *s, struct archive *archive)
         int r = archive_read_next_header(archive, &entry);
         if (r == ARCHIVE_EOF)
             return;
-        if (r != ARCHIVE_OK &&
-            r != ARCHIVE_WARN) /* a warning: a name or xattr that it cannot map */
-            return damaged(s, archive, last);
+        if (r != ARCHIVE_OK && r != ARCHIVE_WARN) { /* warned of: what it cannot map, e.g. names */
+            damaged(s, archive, last);
+            return;
+        }
         if (++s->layer->members > s->limits->members) {
             (void)give_up(s, &s->layer->problem, "it has more than %" PRId64 " members",
                           s->limits->members);
@@ -313,8 +313,10 @@ static void read_members(struct stream *s, struct archive *archive)
             return;
         snprintf(last, sizeof last, "%s", name ? name : "");
         s->header = INT64_MIN / 2; /* content has no limit of its own */
-        if (archive_read_data_skip(archive) < ARCHIVE_WARN)
-            return damaged(s, archive, last);
+        if (archive_read_data_skip(archive) < ARCHIVE_WARN) {
+            damaged(s, archive, last);
+            return;
+        }
     }
 }
 

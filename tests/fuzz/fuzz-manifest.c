@@ -40,6 +40,12 @@ static void check_config(const uint8_t *data, size_t size)
         CHECK(!p.os && !p.architecture);
     else
         CHECK(*p.os && *p.architecture);
+    cleanup_free struct digest *ids = NULL;
+    size_t count = 0;
+    if (config_diff_ids(data, size, &ids, &count, NULL) < 0)
+        CHECK(!ids && count == 0);
+    for (size_t i = 0; i < count; i++)
+        CHECK(digest_is_set(&ids[i]));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -41,8 +41,10 @@ void tar_add_header(struct bytes *tar, const char *name, char type, size_t size)
     memcpy(h + 136, "00000000000", 12);
     h[156] = type;
     memcpy(h + 257, type == 'x' ? "ustar\00000" : "ustar  ", 8);
-    if (type == 'S')
-        h[482] = 1; /* a map of the sparse file goes on in the next block */
+    if (type == 'S') {
+        memcpy(h + 386, "00000000000\00000000000001", 24); /* offset, size */
+        h[482] = 1; /* the map of the sparse file goes on in the next block */
+    }
     unsigned sum = 8 * ' ';
     for (size_t i = 0; i < sizeof h; i++)
         sum += (unsigned char)h[i];
