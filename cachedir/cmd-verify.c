@@ -31,7 +31,7 @@ static const struct command_spec spec = {
     .options = options,
     .epilog = "Each file is hashed once, however many entries share it. Without REF or DIGEST\n"
               "everything is checked. After --repair, warm again: only what is missing is\n"
-              "fetched. --deep finds images that were made wrong, too, which no repair can mend.\n"
+              "fetched. --deep finds images that were made wrong, too: no repair mends those.\n"
               "Exit code: 0 all is well, 1 something was wrong, mended or not.\n",
 };
 

@@ -320,6 +320,17 @@ static void read_members(struct stream *s, struct archive *archive)
     }
 }
 
+/* libarchive converts names to the thread's locale, whatever the program's is: it must know UTF-8.
+ * Made once, and kept as long as the process; (locale_t)0 on a system without it: then names that
+ * are not ASCII go unchecked. */
+static locale_t utf8;
+static pthread_once_t utf8_once = PTHREAD_ONCE_INIT;
+
+static void make_utf8(void)
+{
+    utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+}
+
 static void read_tar(struct stream *s)
 {
     struct archive *archive = archive_read_new();
@@ -328,18 +339,14 @@ static void read_tar(struct stream *s)
         (void)error_errno(&s->err, ENOMEM, "libarchive");
         return;
     }
-    /* libarchive converts names to the thread's locale: it must know UTF-8. */
-    locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-    locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
+    pthread_once(&utf8_once, make_utf8);
+    locale_t before = uselocale(utf8); /* 0 changes nothing */
     if (archive_read_open(archive, s, NULL, feed, NULL) == ARCHIVE_OK)
         read_members(s, archive);
     else
         damaged(s, archive, "");
     archive_read_free(archive);
-    if (utf8) {
-        uselocale(before);
-        freelocale(utf8);
-    }
+    (void)uselocale(before);
 }
 
 /* ---- */

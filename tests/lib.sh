@@ -44,6 +44,9 @@ skip() { # ctest takes 77 for skipped; tests/run shows the reason
     exit 77
 }
 
+# A part that cannot be tried here; tests/run shows that, too.
+untried() { printf 'not tried: %s\n' "$*"; }
+
 finish() {
     local code=$? pid
     trap - EXIT ERR

@@ -6,15 +6,19 @@
  *     416                                  comes before `start` is dropped, a few times
  *     less than asked                      the next place goes on behind it, else the next try
  *     another length than the descriptor's the blob is not the one that is wanted
+ *     Content-Encoding: gzip               its own bytes where the length is its own, else unpacked
+ *
+ * After wrong bytes the whole is to come from one place (struct registry_once): then the place that
+ * has sent something is not followed by another.
  */
 #include "registry-internal.h"
 
 #include "cachedir/alloc.h"
 #include "cachedir/text.h"
+#include "encoding.h"
 #include "headers.h"
 
 #include <string.h>
-#include <strings.h>
 
 struct fetching {
     const struct descriptor *blob;
@@ -22,9 +26,11 @@ struct fetching {
     registry_sink sink;
     void *userdata;
     struct asking *asking;
+    struct registry_once *once; /* NULL: any place, and one after another */
 
     /* of one exchange */
     struct exchange *x;
+    struct unpacker *unpacker; /* what comes is packed; NULL: it is not */
     bool asked_range;
     bool bad_range;   /* the answer to it was none */
     int64_t at;       /* offset in the blob of the next byte to come */
@@ -44,6 +50,8 @@ static int judge_range(struct fetching *f, const struct http_response *r, struct
         error_move(err, &why);
         return -1;
     }
+    if (range.total != f->blob->size && encoding_parse(r->content_encoding) != ENCODING_NONE)
+        return error_set(err, ERROR_PROTOCOL, "a range of an encoded blob");
     if (range.total >= 0 && range.total != f->blob->size) {
         f->bad_range = false;
         return error_set(err, ERROR_DIGEST,
@@ -69,10 +77,19 @@ static int judge_whole(struct fetching *f, struct error *err)
     if (f->asked_range)
         host_ignores_ranges(hosts, host);
     if (f->pos > 0 && host_skips(hosts, host, &f->blob->digest) >= HOST_SKIPS_MAX)
-        return error_set(err, ERROR_PROTOCOL,
+        return error_set(err, ERROR_TRANSIENT,
                          "there are no ranges, and %d transfers from the start were cut",
                          HOST_SKIPS_MAX);
     return 0;
+}
+
+/* Gzip is said, and the length does not show whether it is done: unpacked, and, when that came to
+ * the wrong bytes, as it comes. */
+static bool is_packed(const struct fetching *f, const struct http_response *r)
+{
+    if (encoding_parse(r->content_encoding) != ENCODING_GZIP)
+        return false;
+    return r->content_length < 0 ? f->once == NULL : r->content_length != f->blob->size;
 }
 
 static int judge_blob(void *userdata, const struct http_response *r, enum http_body *ret_body,
@@ -80,7 +97,7 @@ static int judge_blob(void *userdata, const struct http_response *r, enum http_b
 {
     struct fetching *f = userdata;
     (void)ret_body;
-    if (r->content_encoding && strcasecmp(r->content_encoding, "identity") != 0) {
+    if (encoding_parse(r->content_encoding) == ENCODING_OTHER) {
         cleanup_free char *shown = text_foreign_str(r->content_encoding);
         return error_set(err, ERROR_PROTOCOL,
                          "the server encodes it as %s, though only identity was accepted: the "
@@ -91,15 +108,20 @@ static int judge_blob(void *userdata, const struct http_response *r, enum http_b
         return judge_range(f, r, err);
     if (r->status != 200)
         return error_set(err, ERROR_PROTOCOL, "a blob with status %d", r->status);
-    if (r->content_length >= 0 && r->content_length != f->blob->size)
-        return error_set(err, ERROR_DIGEST, "%lld bytes announced, where its descriptor says %lld",
-                         (long long)r->content_length, (long long)f->blob->size);
     f->at = 0;
     f->body_end = r->content_length;
+    if (is_packed(f, r)) {
+        f->unpacker = unpacker_new();
+        f->body_end = -1;
+    } else if (r->content_length >= 0 && r->content_length != f->blob->size) {
+        return error_set(err, ERROR_DIGEST, "%lld bytes announced, where its descriptor says %lld",
+                         (long long)r->content_length, (long long)f->blob->size);
+    }
     return judge_whole(f, err);
 }
 
-static int on_bytes(void *userdata, const void *data, size_t len, struct error *err)
+/* The blob's bytes from f->at on. */
+static int take_bytes(void *userdata, const void *data, size_t len, struct error *err)
 {
     struct fetching *f = userdata;
     const char *bytes = data;
@@ -129,6 +151,14 @@ static int on_bytes(void *userdata, const void *data, size_t len, struct error *
     if (f->body_end >= 0)
         return (f->enough || f->pos == f->end) && f->body_end > f->at;
     return f->enough && f->at < f->blob->size;
+}
+
+static int on_bytes(void *userdata, const void *data, size_t len, struct error *err)
+{
+    struct fetching *f = userdata;
+    if (!f->unpacker)
+        return take_bytes(f, data, len, err);
+    return unpacker_feed(f->unpacker, data, len, take_bytes, f, err);
 }
 
 static struct exchange blob_exchange(struct fetching *f, bool ranged)
@@ -180,6 +210,8 @@ static int run(struct fetching *f, struct exchange *x, struct error *err)
     else
         error_clear(&failed);
     f->x = NULL;
+    unpacker_free(f->unpacker);
+    f->unpacker = NULL;
     return result;
 }
 
@@ -201,6 +233,7 @@ static int ask_blob(struct asking *a, const struct place *place, struct error *e
     struct registries *r = a->client->registries;
     struct host *host = hosts_get(r->hosts, place);
     struct error failed = {0};
+    const int64_t began = f->pos;
     bool bad_range = false;
     int result = -1;
     if (host_has_ranges(r->hosts, host)) {
@@ -219,6 +252,10 @@ static int ask_blob(struct asking *a, const struct place *place, struct error *e
         host_skip_worked(r->hosts, host, &f->blob->digest);
     else
         error_move(err, &failed);
+    if (f->once && f->pos > began) {
+        f->once->place = a->place; /* no other may go on */
+        a->stop = result < 0;
+    }
     return result;
 }
 
@@ -258,15 +295,18 @@ static int ask_urls(struct fetching *f, struct error *all)
 }
 
 int registry_blob(struct registry_client *c, const struct reference *ref,
-                  const struct descriptor *blob, int64_t start, int64_t end, registry_sink sink,
-                  void *userdata, struct registry_try *ret_try, struct error *err)
+                  const struct descriptor *blob, int64_t start, int64_t end,
+                  struct registry_once *once, registry_sink sink, void *userdata,
+                  struct registry_try *ret_try, struct error *err)
 {
-    struct asking a = {.client = c, .ref = ref, .how = ret_try};
+    struct asking a = {
+        .client = c, .ref = ref, .first = once ? once->place : 0, .how = ret_try};
     struct fetching f = {.blob = blob,
                          .pos = start,
                          .end = end < blob->size ? end : blob->size,
                          .sink = sink,
                          .userdata = userdata,
+                         .once = once,
                          .asking = &a};
     struct error failed = {0};
     a.userdata = &f;

@@ -102,10 +102,12 @@ void registries_warn_once(struct registries *r, struct host *host, const char *f
 struct asking {
     struct registry_client *client;
     const struct reference *ref;
-    bool by_tag; /* the builder asks the same question, and must get the same answer */
+    unsigned first; /* leave out the places before this one */
+    bool by_tag;    /* the builder asks the same question, and must get the same answer */
     struct registry_try *how;
     void *userdata;
-    bool stop; /* set by `ask`: a failure that no other place can mend */
+    unsigned place; /* the one that is asked */
+    bool stop;      /* set by `ask`: a failure that no other place can mend */
 };
 int registry_ask(struct asking *a,
                  int (*ask)(struct asking *a, const struct place *place, struct error *err),

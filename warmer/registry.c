@@ -2,10 +2,10 @@
 
 #include "cachedir/alloc.h"
 #include "cachedir/text.h"
+#include "encoding.h"
 #include "registry-internal.h"
 
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 static const char *const accept_manifests[] = {
@@ -139,6 +139,15 @@ int64_t registries_ready_at(struct registries *r, const struct reference *ref)
     return earliest > registries_clock() ? earliest : 0;
 }
 
+unsigned registries_places(struct registries *r, const struct reference *ref)
+{
+    struct place *places;
+    size_t count;
+    places_for(&r->map, ref, &places, &count);
+    places_free(places, count);
+    return (unsigned)count;
+}
+
 bool registries_has_ranges(struct registries *r, const struct reference *ref)
 {
     struct place *places;
@@ -194,16 +203,17 @@ int registry_ask(struct asking *a,
     places_for(&r->map, a->ref, &places, &count);
     int64_t now = registries_clock();
     bool *is_usable = xcalloc(count, sizeof *is_usable);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = a->first; i < count; i++) {
         is_usable[i] = host_usable(r->hosts, hosts_get(r->hosts, &places[i]), a->by_tag, now);
         usable += is_usable[i];
     }
     int result = -1;
-    for (size_t i = 0; i < count && result < 0 && !a->stop; i++) {
+    for (size_t i = a->first; i < count && result < 0 && !a->stop; i++) {
         struct verdict one = {.how.retry_after_ns = -1};
         if (usable > 0 && !is_usable[i])
             continue;
         *a->how = one.how;
+        a->place = (unsigned)i;
         result = ask(a, &places[i], &one.err);
         if (result == 0)
             break;
@@ -238,7 +248,7 @@ static int judge_manifest(void *userdata, const struct http_response *r, enum ht
     (void)userdata, (void)ret_body;
     if (r->status != 200)
         return error_set(err, ERROR_PROTOCOL, "a manifest with status %d", r->status);
-    if (r->content_encoding && strcasecmp(r->content_encoding, "identity") != 0) {
+    if (encoding_parse(r->content_encoding) == ENCODING_OTHER) {
         cleanup_free char *shown = text_foreign_str(r->content_encoding);
         return error_set(err, ERROR_PROTOCOL,
                          "the server encodes it as %s, though only identity was accepted", shown);
@@ -264,10 +274,12 @@ static struct exchange manifest_exchange(struct registry_client *c, const struct
 
 static char *manifest_path(const struct reference *ref, const struct digest *digest)
 {
-    if (!digest && reference_is_pinned(ref))
-        digest = &ref->digest;
-    /* A reference without a tag is pinned. */
-    return xasprintf("/manifests/%s", digest ? digest->text : ref->tag ? ref->tag : "");
+    if (digest)
+        return xasprintf("/manifests/%s", digest->text);
+    if (reference_is_pinned(ref))
+        return xasprintf("/manifests/%s", ref->digest.text);
+    /* What is not pinned has a tag. clang takes &ref->digest for NULL, and then ref as well. */
+    return xasprintf("/manifests/%s", ref->tag ? ref->tag : ""); /* NOLINT */
 }
 
 /* HEAD was refused, and says no more: a GET says why, or works. */

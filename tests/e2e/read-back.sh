@@ -3,7 +3,7 @@
 . "$(dirname "$0")/../lib.sh"
 
 start_registry
-warm --image "$registry/base:1" --image "$registry/app:1" --image "$registry/base:docker"
+warm --image "$registry/base:1" --image "$registry/app:1"
 
 step "skopeo reads the root by reference, byte for byte"
 for name in base app; do
@@ -22,17 +22,8 @@ umoci unpack --rootless --image "$cache:$registry/app:1" bundle >umoci.log 2>&1 
     fail "umoci unpack"
 }
 expect_equal "$platform" "$(cat bundle/rootfs/etc/platform)" "platform inside"
-[ "$EUID" -ne 0 ] || expect_equal "app on $platform" "$(chroot bundle/rootfs /app/run)" "app/run"
-
-step "crane reads docker-typed ones, and pushes the same digest"
-if command -v crane >/dev/null; then
-    digest=$(digest_of base:docker "$platform")
-    start_empty_registry second "$scratch/second"
-    crane push --insecure "$cache/$digest" "$registry/copy:docker" >crane.log 2>&1 || {
-        cat crane.log
-        fail "crane push"
-    }
-    expect_equal "$digest" "$(crane digest --insecure "$registry/copy:docker")" "digest after crane"
+if [ "$EUID" -eq 0 ]; then
+    expect_equal "app on $platform" "$(chroot bundle/rootfs /app/run)" "app/run"
 else
-    skip "crane, from another suite of Debian, could not be had; the steps before passed"
+    untried "running it: only root may chroot"
 fi

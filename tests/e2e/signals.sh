@@ -68,5 +68,5 @@ if unshare -rmn true 2>/dev/null; then
     stops TERM 143 'awk "\$3 == \"0100007F:0035\" { found = 1 } END { exit !found }" "/proc/$1/net/udp"' registry.example/base:1 \
         unshare -rmn bash resolver.sh "$root/tests/servers/silent.py"
 else
-    echo "no namespaces here: not tried"
+    untried "a silent resolver: no namespaces here"
 fi
