@@ -190,14 +190,10 @@ static int hash_landed(struct cachedir_blob *b, int64_t most, struct error *err)
     return 0;
 }
 
-int cachedir_blob_write(struct cachedir_blob *b, int64_t offset, const void *data, size_t len,
-                        struct error *err)
+/* A stretch of which nothing is there yet. */
+static int write_new(struct cachedir_blob *b, int64_t offset, const void *data, size_t len,
+                     struct error *err)
 {
-    if (offset < 0 || offset > b->size || (int64_t)len > b->size - offset)
-        return error_set(err, ERROR_DIGEST, "%s: more bytes than the %lld it should have",
-                         b->digest.text, (long long)b->size);
-    if (len == 0)
-        return 0;
     if (fs_pwrite_all(b->fd, data, len, offset) < 0)
         return error_errno(err, errno, "cannot write %s/" STORE_OWN "/partial/%s", b->cd->path,
                            b->name);
@@ -227,6 +223,39 @@ int cachedir_blob_write(struct cachedir_blob *b, int64_t offset, const void *dat
     b->hashing = false;
     pthread_mutex_unlock(&b->mutex);
     return r;
+}
+
+int cachedir_blob_write(struct cachedir_blob *b, int64_t offset, const void *data, size_t len,
+                        struct error *err)
+{
+    if (offset < 0 || offset > b->size || (int64_t)len > b->size - offset)
+        return error_set(err, ERROR_DIGEST, "%s: more bytes than the %lld it should have",
+                         b->digest.text, (long long)b->size);
+    /* What landed may be hashed already: it is never written over. */
+    const int64_t past = offset + (int64_t)len;
+    int64_t start, end = offset;
+    while (end < past && cachedir_blob_gap(b, end, &start, &end) && start < past) {
+        if (end > past)
+            end = past;
+        if (write_new(b, start, (const char *)data + (start - offset), (size_t)(end - start), err) <
+            0)
+            return -1;
+    }
+    return 0;
+}
+
+int64_t cachedir_partial(struct cachedir *cd, const struct descriptor *blob)
+{
+    cleanup_free char *list = xasprintf("%s.ranges", digest_hex(&blob->digest));
+    cleanup_free char *text = NULL;
+    struct ranges ranges = {0};
+    size_t len;
+    if (cd->partial < 0 || fs_read(cd->partial, list, RANGES_TEXT_MAX, &text, &len) < 0 ||
+        !ranges_parse(&ranges, text, blob->size))
+        return 0;
+    int64_t total = ranges_total(&ranges);
+    ranges_clear(&ranges);
+    return total;
 }
 
 int cachedir_blob_reset(struct cachedir_blob *b, struct error *err)

@@ -96,6 +96,9 @@ static inline void cachedir_close_p_(struct cachedir **cd)
 const char *cachedir_path(const struct cachedir *cd); /* as given */
 bool cachedir_writable(const struct cachedir *cd);
 
+/* Was anything ever warmed here, by us or by kaniko's own? */
+bool cachedir_is_cache(struct cachedir *cd);
+
 /* Now, by the clock of the file system under the directory (the mtime of a file just touched
  * there; by this machine's on a read-only volume). */
 time_t cachedir_now(struct cachedir *cd);
@@ -239,6 +242,8 @@ int cachedir_blob_commit(struct cachedir_blob *b, struct error *err);
 int cachedir_blob_reset(struct cachedir_blob *b, struct error *err);
 /* Keeps an uncommitted rest for the next run. Takes NULL. */
 void cachedir_blob_close(struct cachedir_blob *b);
+/* Bytes of this blob that an interrupted transfer left here. */
+int64_t cachedir_partial(struct cachedir *cd, const struct descriptor *blob);
 /* A number that changes while somebody writes this blob's partial file, or (NULL) any; 0 when there
  * is none. How one sees whether the holder of a lock is alive. */
 int64_t cachedir_progress(struct cachedir *cd, const struct digest *digest);
@@ -343,6 +348,7 @@ struct cachedir_prune_result {
     int64_t freed[CACHEDIR_PRUNE_REASONS];
     int64_t size_before, size_after; /* of all that is known here */
     int64_t free_after;              /* bytes on the file system (in a dry run: expected) */
+    size_t refused; /* things that another uid owns and we may not delete: told through `warn` */
     bool limits_met;
 };
 

@@ -162,6 +162,8 @@ static int run(void *userdata, char **operands, struct error *err)
         log_error("the limits cannot be met: %s",
                   settings->keep ? "what --keep names, and what is in use, is too much"
                                  : "what is in use is too much, or others fill the volume");
+    if (result.limits_met && result.refused > 0)
+        return error_exit_code(ERROR_REFUSED);
     return result.limits_met ? 0 : 1;
 }
 

@@ -105,6 +105,20 @@ int cachedir_manifest(struct cachedir *cd, const struct digest *digest, char **r
     return 0;
 }
 
+bool cachedir_is_cache(struct cachedir *cd)
+{
+    cleanup_names char **names = NULL;
+    size_t count;
+    bool found = cd->own >= 0 && faccessat(cd->own, "format", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    if (found || fs_names(cd->root, &names, &count) < 0)
+        return found;
+    for (size_t i = 0; i < count && !found; i++) {
+        struct digest digest;
+        found = entry_name(names[i], &digest);
+    }
+    return found;
+}
+
 bool cachedir_has_blob(struct cachedir *cd, const struct descriptor *blob)
 {
     struct digest holder;
@@ -191,6 +205,9 @@ int entry_take_away(struct cachedir *cd, const char *name, const struct timespec
 
     if (seen && entry_is_younger(cd->root, name, seen))
         return 0;
+    /* What could not be deleted is not taken away: its bytes would stay, and nobody's. */
+    if (faccessat(cd->root, name, W_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0 && errno == EACCES)
+        return store_error(cd, EACCES, cd->root, name, err, "cannot remove %s", name);
     fs_random_name(away, "entry-");
     int r = renameat(cd->root, name, trash, away);
     if (r < 0 && (errno == EACCES || errno == EPERM)) {
@@ -211,7 +228,8 @@ int entry_take_away(struct cachedir *cd, const char *name, const struct timespec
     } else if (seen && entry_is_younger(trash, away, seen)) {
         /* Renewed between the look and the rename: a warm counts on it, so it comes back. */
         if (renameat2(trash, away, cd->root, name, RENAME_NOREPLACE) == 0 ||
-            (errno == EINVAL && renameat(trash, away, cd->root, name) == 0))
+            ((errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP) &&
+             renameat(trash, away, cd->root, name) == 0))
             return 0;
     }
     if (fs_remove(trash, away) < 0)

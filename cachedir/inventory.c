@@ -166,7 +166,7 @@ static int gather_partials(struct inventory *inv, struct error *err)
 }
 
 static int gather_trees(struct inventory *inv, int dir, enum thing_kind kind, const char *above,
-                        bool (*is)(const char *name), struct error *err)
+                        bool (*is)(struct cachedir *cd, const char *name), struct error *err)
 {
     cleanup_names char **names = NULL;
     size_t count;
@@ -175,21 +175,40 @@ static int gather_trees(struct inventory *inv, int dir, enum thing_kind kind, co
     if (fs_names(dir, &names, &count) < 0)
         return error_errno(err, errno, "cannot read %s", *above ? above : inv->cd->path);
     for (size_t i = 0; i < count; i++)
-        if (!is || is(names[i]))
+        if (!is || is(inv->cd, names[i]))
             add_tree(inv, add_thing(inv, kind, above, names[i]), dir, names[i], 0);
     return 0;
 }
 
-/* The fork's temporary directories have a name of digits only; the archived kaniko's are files. */
-static bool is_kanikos(const char *name)
+/* The archived kaniko's temporary files, and the fork's directories: a name of digits only, and
+ * nothing in them but an entry in the making. A year of somebody's photographs is none. */
+static bool is_kanikos(struct cachedir *cd, const char *name)
 {
-    return name[strspn(name, "0123456789")] == '\0' || strncmp(name, "warmingImage.", 13) == 0 ||
-           strncmp(name, "warmingManifest.", 16) == 0;
+    if (strncmp(name, "warmingImage.", 13) == 0 || strncmp(name, "warmingManifest.", 16) == 0)
+        return true;
+    if (name[strspn(name, "0123456789")] != '\0')
+        return false;
+    cleanup_close int dir = fs_open_directory(cd->root, name);
+    cleanup_names char **names = NULL;
+    size_t count;
+    if (dir < 0 || fs_names(dir, &names, &count) < 0)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(names[i], "blobs") != 0 && strcmp(names[i], "index.json") != 0 &&
+            strcmp(names[i], "oci-layout") != 0)
+            return false;
+    return true;
 }
 
-static bool is_our_trash(const char *name)
+static bool has_trash_name(const char *name)
 {
     return strncmp(name, STORE_OWN "-trash-", strlen(STORE_OWN "-trash-")) == 0;
+}
+
+static bool is_our_trash(struct cachedir *cd, const char *name)
+{
+    (void)cd;
+    return has_trash_name(name);
 }
 
 /* ---- relating ---- */
@@ -284,8 +303,10 @@ struct thing *inventory_blob(const struct inventory *inv, const struct digest *d
     return found ? *found : NULL;
 }
 
-static void count_users(struct inventory *inv)
+static int count_users(struct inventory *inv, struct error *err)
 {
+    cleanup_free struct digest *named = NULL;
+    size_t named_count = 0;
     for (size_t i = 0; i < inv->thing_count; i++)
         if (inv->things[i].kind == THING_BLOB)
             *array_add(inv->blobs, inv->blob_count) = &inv->things[i];
@@ -297,6 +318,14 @@ static void count_users(struct inventory *inv)
             if (blob)
                 blob->users++;
         }
+    if (names_blobs(inv->cd, &named, &named_count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < named_count; i++) {
+        struct thing *blob = inventory_blob(inv, &named[i]);
+        if (blob)
+            blob->users++;
+    }
+    return 0;
 }
 
 int inventory_take(struct cachedir *cd, char *const *keep, struct inventory *ret, struct error *err)
@@ -315,8 +344,7 @@ int inventory_take(struct cachedir *cd, char *const *keep, struct inventory *ret
         gather_trees(ret, cd->root, THING_KANIKO, "", is_kanikos, err) < 0)
         return -1;
     unite_inodes(ret);
-    count_users(ret);
-    return 0;
+    return count_users(ret, err);
 }
 
 void inventory_release(struct inventory *inv)
@@ -345,7 +373,7 @@ int inventory_directory(const struct inventory *inv, const struct thing *thing)
     case THING_STAGE:
         return cd->stage;
     case THING_TRASH:
-        return is_our_trash(thing->name) ? cd->root : cd->trash;
+        return has_trash_name(thing->name) ? cd->root : cd->trash;
     case THING_ENTRY:
     case THING_KANIKO:
         break;

@@ -36,12 +36,18 @@ int command_open(const struct common *common, bool write, struct cachedir **ret,
 {
     struct cachedir_options options = {.create = write, .warn = warn};
     struct cachedir *cd;
-    /* Looking after a directory makes none: a typo must not leave an empty cache behind. */
+    /* Looking after a directory makes none: a typo must neither leave a cache behind nor let what
+     * is no cache be pruned. */
     if (write) {
         const struct cachedir_options look = {.warn = NULL};
         if (cachedir_open(common->cache_dir, &look, &cd, err) < 0)
             return -1;
+        bool is_cache = cachedir_is_cache(cd);
         cachedir_close(cd);
+        if (!is_cache)
+            return error_set(err, ERROR_NOT_FOUND,
+                             "%s is no cache directory: nothing was ever warmed there",
+                             common->cache_dir);
     }
     return cachedir_open(common->cache_dir, &options, ret, err);
 }

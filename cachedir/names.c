@@ -140,9 +140,11 @@ static int read_root(struct cachedir *cd, struct cachedir_name **list, size_t *c
     if (ret_others)
         *ret_others = json_array();
     if (fs_read(cd->root, "index.json", INDEX_SIZE_MAX, &text, &len) < 0) {
-        if (errno == ENOENT)
-            return 0;
-        return error_errno(err, errno, "%s/index.json", cd->path);
+        if (errno == EIO || errno == ESTALE || errno == EMFILE || errno == ENFILE)
+            return error_errno(err, errno, "%s/index.json", cd->path);
+        if (errno != ENOENT)
+            store_warn(cd, "%s/index.json: %s: it is written anew", cd->path, strerror(errno));
+        return 0;
     }
     cleanup_json json_t *root = json_object_parse(text, len, &why);
     if (!root) {
@@ -181,6 +183,32 @@ int cachedir_names(struct cachedir *cd, struct cachedir_name **ret, size_t *ret_
     return 0;
 }
 
+/* Read index.json, once; whoever comes second finds it done. */
+static int know_names(struct cachedir *cd, struct error *err)
+{
+    struct cachedir_name *list = NULL;
+    size_t count = 0;
+
+    pthread_mutex_lock(&cd->mutex);
+    bool known = cd->names_known;
+    pthread_mutex_unlock(&cd->mutex);
+    if (known)
+        return 0;
+    if (read_root(cd, &list, &count, NULL, err) < 0)
+        return -1;
+    list = sort_names(list, &count);
+    pthread_mutex_lock(&cd->mutex);
+    if (!cd->names_known) {
+        cd->names = take_ptr(list);
+        cd->name_count = count;
+        cd->names_known = true;
+    }
+    pthread_mutex_unlock(&cd->mutex);
+    if (list)
+        cachedir_names_free(list, count);
+    return 0;
+}
+
 int cachedir_name_find(struct cachedir *cd, const char *reference, const char *platform,
                        struct cachedir_name *ret, struct error *err)
 {
@@ -188,24 +216,70 @@ int cachedir_name_find(struct cachedir *cd, const char *reference, const char *p
     struct cachedir_name key = {.reference = strdupa(reference), .platform = strdupa(platform)};
     int found = 0;
 
+    if (know_names(cd, err) < 0)
+        return -1;
     pthread_mutex_lock(&cd->mutex);
-    if (!cd->names_known) {
-        if (read_root(cd, &cd->names, &cd->name_count, NULL, err) < 0)
-            found = -1;
-        else
-            cd->names_known = true;
-        cd->names = sort_names(cd->names, &cd->name_count);
-    }
-    struct cachedir_name *name =
-        cd->name_count && found == 0
-            ? bsearch(&key, cd->names, cd->name_count, sizeof *cd->names, compare_cachedir_names)
-            : NULL;
+    struct cachedir_name *name = cd->name_count ? bsearch(&key, cd->names, cd->name_count,
+                                                          sizeof *cd->names, compare_cachedir_names)
+                                                : NULL;
     if (name) {
         copy_name(ret, name);
         found = 1;
     }
     pthread_mutex_unlock(&cd->mutex);
     return found;
+}
+
+/* Add what a manifest or index in the pool names, and what those name. */
+static void add_named(struct cachedir *cd, const struct digest *digest, struct digest **list,
+                      size_t *count, int depth)
+{
+    cleanup_free char *bytes = NULL;
+    size_t len;
+    cleanup_manifest struct manifest m = {0};
+
+    *array_add(*list, *count) = *digest;
+    if (depth > INDEX_DEPTH_MAX ||
+        fs_read(blobs_directory(&cd->pool, digest), digest_hex(digest), MANIFEST_SIZE_MAX, &bytes,
+                &len) < 0 ||
+        manifest_parse(bytes, len, NULL, &m, NULL, NULL) < 0)
+        return; /* a layer, an artifact, or not here: then it names nothing that we could keep */
+    for (size_t i = 0; i < m.child_count; i++)
+        add_named(cd, &m.children[i].digest, list, count, depth + 1);
+    if (m.kind != MANIFEST_IMAGE)
+        return;
+    *array_add(*list, *count) = m.config.digest;
+    for (size_t i = 0; i < m.layer_count; i++)
+        *array_add(*list, *count) = m.layers[i].digest;
+}
+
+int names_blobs(struct cachedir *cd, struct digest **ret, size_t *ret_count, struct error *err)
+{
+    cleanup_free char *text = NULL;
+    size_t len, i;
+    json_t *descriptor;
+
+    if (fs_read(cd->root, "index.json", INDEX_SIZE_MAX, &text, &len) < 0)
+        return errno == ENOENT ? 0 : error_errno(err, errno, "%s/index.json", cd->path);
+    cleanup_json json_t *root = json_object_parse(text, len, NULL);
+    json_array_foreach(json_object_get(root, "manifests"), i, descriptor)
+    {
+        struct cachedir_name *ours = NULL;
+        size_t our_count = 0;
+        struct digest digest;
+        const char *named = json_member_string(descriptor, "digest");
+        const char *type = json_member_string(descriptor, "mediaType");
+        bool is_ours = read_descriptor(descriptor, &ours, &our_count) > 0;
+        cachedir_names_free(ours, our_count);
+        if (!named || digest_parse(named, &digest, NULL) < 0)
+            continue;
+        /* Of ours the entries keep everything but the index that joins several platforms. */
+        if (!is_ours)
+            add_named(cd, &digest, ret, ret_count, 0);
+        else if (type && media_type_is_index(type))
+            *array_add(*ret, *ret_count) = digest;
+    }
+    return 0;
 }
 
 /* ---- writing ---- */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <search.h>
 #include <string.h>
 
 void store_warn(struct cachedir *cd, const char *format, ...)
@@ -123,6 +124,18 @@ static int open_root(struct cachedir *cd, bool create, struct error *err)
     return 0;
 }
 
+/* A small file, whole or not at all. */
+static int put_file(struct cachedir *cd, int dir, const char *name, const char *text,
+                    struct error *err)
+{
+    char temporary[FS_NAME_MAX];
+    fs_random_name(temporary, "new-");
+    if (fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0 ||
+        renameat(cd->stage, temporary, dir, name) < 0)
+        return store_error(cd, errno, dir, ".", err, "cannot write %s in %s", name, cd->path);
+    return 0;
+}
+
 static int open_one(struct cachedir *cd, int dir, const char *name, mode_t mode, bool create,
                     int *ret, struct error *err)
 {
@@ -143,7 +156,8 @@ static int settle_format(struct cachedir *cd, enum cachedir_format wanted, bool 
 
     (void)wanted; /* there is one format to want, and ANY: both are oci */
     cd->format = &entry_oci;
-    if (cd->own >= 0 && fs_read(cd->own, "format", 64, &text, &len) == 0) {
+    /* An empty one is what a kill at the first use may leave: as good as none. */
+    if (cd->own >= 0 && fs_read(cd->own, "format", 64, &text, &len) == 0 && len > 0) {
         text[strcspn(text, "\n")] = '\0';
         if (strcmp(text, entry_oci.name) == 0)
             return 0;
@@ -163,9 +177,7 @@ static int settle_format(struct cachedir *cd, enum cachedir_format wanted, bool 
                          cd->path, strerror(errno));
     close(probe);
     (void)unlinkat(cd->own, "probe:colon", 0);
-    if (fs_create(cd->own, "format", cd->file_mode, "oci\n", 4) < 0 && errno != EEXIST)
-        return error_errno(err, errno, "%s/" STORE_OWN "/format", cd->path);
-    return 0;
+    return put_file(cd, cd->own, "format", "oci\n", err);
 }
 
 static int open_parts(struct cachedir *cd, bool create, struct error *err)
@@ -190,10 +202,10 @@ static int open_parts(struct cachedir *cd, bool create, struct error *err)
     }
     if (blobs_make(cd, cd->root, &cd->pool) < 0)
         return store_error(cd, errno, cd->root, "blobs", err, "%s/blobs", cd->path);
-    if (fs_create(cd->root, "oci-layout", cd->file_mode, LAYOUT_TEXT, strlen(LAYOUT_TEXT)) < 0 &&
-        errno != EEXIST)
-        return store_error(cd, errno, cd->root, ".", err, "%s/oci-layout", cd->path);
-    return 0;
+    struct stat st;
+    if (fstatat(cd->root, "oci-layout", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
+        return 0;
+    return put_file(cd, cd->root, "oci-layout", LAYOUT_TEXT, err);
 }
 
 int cachedir_open(const char *path, const struct cachedir_options *options, struct cachedir **ret,
@@ -240,7 +252,7 @@ void cachedir_close(struct cachedir *cd)
     cachedir_names_free(cd->said, cd->said_count);
     cachedir_names_free(cd->names, cd->name_count);
     free(cd->holders);
-    free(cd->trusted);
+    tdestroy(cd->trusted, free);
     pthread_mutex_destroy(&cd->mutex);
     free(cd->path);
     free(cd);

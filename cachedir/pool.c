@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <search.h>
 #include <string.h>
 
 int blobs_open(int dir, struct blobs *ret)
@@ -120,21 +121,36 @@ int pool_hash(int fd, const struct digest *digest, int64_t size, const volatile 
     return pool_judge(digest, size, &got, offset, err);
 }
 
-static bool is_trusted(struct cachedir *cd, const struct stat *st)
+static int compare_trusted(const void *a, const void *b)
 {
-    bool found = false;
+    const struct trusted *x = a, *y = b;
+    if (x->inode != y->inode)
+        return x->inode < y->inode ? -1 : 1;
+    if (x->device != y->device)
+        return x->device < y->device ? -1 : 1;
+    return strcmp(x->digest.text, y->digest.text);
+}
+
+static bool is_trusted(struct cachedir *cd, const struct stat *st, const struct digest *digest)
+{
+    const struct trusted key = {st->st_dev, st->st_ino, *digest};
     pthread_mutex_lock(&cd->mutex);
-    for (size_t i = 0; i < cd->trusted_count && !found; i++)
-        found = cd->trusted[i].device == st->st_dev && cd->trusted[i].inode == st->st_ino;
+    bool found = tfind(&key, &cd->trusted, compare_trusted) != NULL;
     pthread_mutex_unlock(&cd->mutex);
     return found;
 }
 
-static void trust(struct cachedir *cd, const struct stat *st)
+static void trust(struct cachedir *cd, const struct stat *st, const struct digest *digest)
 {
+    struct trusted *new = xcalloc(1, sizeof *new);
+    *new = (struct trusted){st->st_dev, st->st_ino, *digest};
     pthread_mutex_lock(&cd->mutex);
-    *array_add(cd->trusted, cd->trusted_count) = (struct trusted){st->st_dev, st->st_ino};
+    void *found = tsearch(new, &cd->trusted, compare_trusted);
     pthread_mutex_unlock(&cd->mutex);
+    if (!found)
+        abort(); /* out of memory */
+    if (*(struct trusted **)found != new)
+        free(new);
 }
 
 /* A link to a file that somebody else can write would let him change our blob later. */
@@ -216,9 +232,9 @@ int pool_give(struct cachedir *cd, int from, int to, const struct digest *digest
     struct error why = {0};
     if (!S_ISREG(st.st_mode) || st.st_size != size)
         (void)error_set(&why, ERROR_DIGEST, "%s changed its size", digest->text);
-    else if ((check || !ours) && !is_trusted(cd, &st) &&
-             pool_hash(held, digest, size, NULL, &why) == 0)
-        trust(cd, &st);
+    else if ((check || !ours) && !(linked && is_trusted(cd, &st, digest)) &&
+             pool_hash(held, digest, size, NULL, &why) == 0 && linked)
+        trust(cd, &st, digest); /* never a copy: its inode is another file's soon */
     if (why.kind == ERROR_NONE) {
         /* kaniko's warmer makes 0600. */
         if (linked && (st.st_mode & 07777) != cd->file_mode && fchmod(held, cd->file_mode) < 0)

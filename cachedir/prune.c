@@ -18,7 +18,8 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#define LOCK_WAIT 10 /* seconds */
+#define LOCK_WAIT 10                              /* seconds */
+#define STAGE_AGE (INT64_C(24) * 3600 * NS_PER_S) /* what a warm may take, whatever the grace */
 
 const char *cachedir_prune_reason_name(enum cachedir_prune_reason reason)
 {
@@ -119,7 +120,17 @@ static int take_away(struct pruning *p, struct thing *thing, enum cachedir_prune
     if (stopped(p))
         return error_set(err, ERROR_INTERRUPTED, "stopped before everything was pruned");
     if (!p->options->dry_run) {
-        int r = carry_out(p, thing, err);
+        struct error why = {0};
+        int r = carry_out(p, thing, &why);
+        if (r < 0 && why.kind == ERROR_REFUSED) {
+            /* Another uid's: told, and no reason to leave all the rest. */
+            p->result.refused++;
+            if (p->cd->warn)
+                p->cd->warn(p->cd->userdata, why.message);
+            error_clear(&why);
+            return 0;
+        }
+        error_move(err, &why);
         if (r <= 0)
             return r;
     }
@@ -146,7 +157,9 @@ static enum cachedir_prune_reason by_age(const struct pruning *p, const struct t
         return CACHEDIR_PRUNE_LEFTOVER;
     case THING_STAGE:
     case THING_KANIKO:
-        return older(p, thing, o->grace_ns) ? CACHEDIR_PRUNE_LEFTOVER : CACHEDIR_PRUNE_REASONS;
+        return older(p, thing, o->grace_ns > STAGE_AGE ? o->grace_ns : STAGE_AGE)
+                   ? CACHEDIR_PRUNE_LEFTOVER
+                   : CACHEDIR_PRUNE_REASONS;
     case THING_PARTIAL:
         return older(p, thing, o->ttl_ns) ? CACHEDIR_PRUNE_PARTIAL : CACHEDIR_PRUNE_REASONS;
     case THING_ENTRY:
@@ -265,12 +278,15 @@ int cachedir_space(struct cachedir *cd, int64_t *ret_size, int64_t *ret_free, st
     return 0;
 }
 
-static int lock_prune(struct cachedir *cd, struct cachedir_lock **ret, struct error *err)
+static int lock_prune(const struct pruning *p, struct cachedir_lock **ret, struct error *err)
 {
+    struct cachedir *cd = p->cd;
     for (int tries = 0; tries < LOCK_WAIT * 20; tries++) {
         cleanup_error struct error why = {0};
         if (lock_take(cd, cd->own, "prune.lock", false, ret, &why) == 0)
             return 0;
+        if (stopped(p))
+            return error_set(err, ERROR_INTERRUPTED, "stopped while another prune was at work");
         nanosleep(&(struct timespec){0, 50000000}, NULL);
     }
     return error_set(err, ERROR_LOCKED, "another prune works on %s", cd->path);
@@ -303,11 +319,14 @@ int cachedir_prune(struct cachedir *cd, const struct cachedir_prune_options *opt
     struct pruning p = {.cd = cd, .options = options, .removed = removed, .userdata = userdata};
     struct cachedir_lock *lock = NULL;
 
-    if (!options->dry_run && (store_check_writable(cd, err) < 0 || lock_prune(cd, &lock, err) < 0))
+    if (!options->dry_run && (store_check_writable(cd, err) < 0 || lock_prune(&p, &lock, err) < 0))
         return -1;
     int r = prune_locked(&p, err);
     cachedir_unlock(lock);
     p.result.size_after = p.inv.size;
+    if (r == 0 && !options->dry_run)
+        r = cachedir_space(cd, &p.volume, &p.free,
+                           err); /* what others hold open is not freed yet */
     p.result.limits_met = limits_met(&p);
     p.result.free_after = p.free;
     *ret = p.result;

@@ -37,9 +37,10 @@ struct holder { /* an entry that holds a blob which the pool does not */
     struct digest blob, entry;
 };
 
-struct trusted {
+struct trusted { /* a file that still has a name in the pool, so that its inode means it */
     dev_t device;
     ino_t inode;
+    struct digest digest;
 };
 
 struct cachedir {
@@ -67,8 +68,7 @@ struct cachedir {
     struct holder *holders;
     size_t holder_count;
     bool holders_known;
-    struct trusted *trusted;
-    size_t trusted_count;
+    void *trusted; /* tsearch(3) tree of struct trusted */
 };
 
 /* Tell `warn`, once a cause: the format string is the cause. */
@@ -128,6 +128,12 @@ int pool_replace(struct cachedir *cd, int from, const char *name, int to, const 
                  struct error *err);
 /* An entry of kaniko's own that holds `digest` while the pool does not; false: none. */
 bool pool_holder(struct cachedir *cd, const struct digest *digest, struct digest *ret_entry);
+
+/* ---- names.c ---- */
+
+/* The blobs that index.json at the root keeps, beside those of entries: the indexes of ours that
+ * join several platforms, and whatever other tools put there, with all that it names. */
+int names_blobs(struct cachedir *cd, struct digest **ret, size_t *ret_count, struct error *err);
 
 /* ---- the formats of entries ---- */
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#define ZLIB_CONST /* it does not write to what it reads */
 #include <zlib.h>
 
 #define PIECE (64 << 10)
@@ -46,7 +47,7 @@ int unpacker_feed(struct unpacker *u, const void *data, size_t len, unpacker_sin
                   void *userdata, struct error *err)
 {
     z_stream *z = &u->stream;
-    z->next_in = (z_const Bytef *)data;
+    z->next_in = data;
     z->avail_in = (uInt)len;
     /* A full piece may have left more inside. */
     for (bool full = false; !u->ended && (z->avail_in > 0 || full);) {

@@ -1,7 +1,7 @@
 /*
- * Content-Encoding (RFC 9110, section 8.4.1). We accept identity alone, and some servers answer with
- * gzip all the same: web servers that pack whatever passes, and object stores that were once told
- * of a .gz file's type, and name an encoding that nobody has applied: there the bytes are the
+ * Content-Encoding (RFC 9110, section 8.4.1). We accept identity alone, and some servers answer
+ * with gzip all the same: web servers that pack whatever passes, and object stores that were once
+ * told of a .gz file's type, and name an encoding that nobody has applied: there the bytes are the
  * blob's own. Which of the two it is shows the length, or else the hash.
  *
  * Pure: hostile bytes in, bytes out.
@@ -31,7 +31,7 @@ typedef int (*unpacker_sink)(void *userdata, const void *data, size_t len, struc
 int unpacker_feed(struct unpacker *u, const void *data, size_t len, unpacker_sink sink,
                   void *userdata, struct error *err);
 
-/* A whole one. *ret is owned, with a NUL behind it. ERROR_PROTOCOL: no gzip, cut, or more than `max`
- * bytes come out. */
+/* A whole one. *ret is owned, with a NUL behind it. ERROR_PROTOCOL: no gzip, cut, or more than
+ * `max` bytes come out. */
 int encoding_unpack(const void *data, size_t len, size_t max, char **ret, size_t *ret_len,
                     struct error *err);

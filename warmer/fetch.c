@@ -5,6 +5,9 @@
  *        ^                   |--a gap left, worth another try--> back in the queue (file kept open)
  *        '-- locked by another process: look again later         `-- else --> FAILED
  *
+ * FAILED is what one repository could not give: who waits with another repository, or another size
+ * in its manifest, begins again from there (the bytes that came are kept).
+ *
  * A transfer fills one stretch [pos, end). A worker with nothing to do takes over the tail half of
  * the largest one: it moves its end, and the transfer stops there (its sink says "enough"). Whoever
  * ends last decides how it goes on.
@@ -21,20 +24,19 @@
 #define LOCK_POLL (NS_PER_S / 5)
 #define SPLIT_LEFT (INT64_C(16) << 20) /* what has less to go is left alone */
 #define SPLIT_TIME (2 * NS_PER_S)      /* what would end within this is left alone */
-#define WRONG_MAX 2                    /* wrong bytes so often, and the blob is given up */
 
 static int compare_fetches(const void *a, const void *b)
 {
     const struct fetch *x = a, *y = b;
-    return strcmp(x->blob.digest.text, y->blob.digest.text);
+    return strcmp(x->digest.text, y->digest.text);
 }
 
 static struct work fetch_work(struct fetch *fetch, int64_t not_before)
 {
     return (struct work){.kind = WORK_FETCH,
                          .subject = fetch,
-                         .ref = &fetch->ref,
-                         .weight = fetch->blob.size,
+                         .ref = &fetch->source.target->ref,
+                         .weight = fetch->source.blob->size,
                          .not_before = not_before};
 }
 
@@ -48,7 +50,7 @@ static void set_missing(struct fetch *fetch, int64_t bytes)
 /* With run->mutex held. */
 static struct fetch *find_fetch(struct run *run, const struct digest *digest)
 {
-    struct fetch key = {.blob.digest = *digest};
+    struct fetch key = {.digest = *digest};
     struct fetch **found = (struct fetch **)tfind(&key, &run->fetches, compare_fetches);
     return found ? *found : NULL;
 }
@@ -62,32 +64,63 @@ bool fetch_is_wanted(struct run *run, const struct digest *digest)
     return wanted;
 }
 
+static bool same_source(const struct waiter *a, const struct waiter *b)
+{
+    const struct reference *x = &a->target->ref, *y = &b->target->ref;
+    return strcmp(x->registry, y->registry) == 0 && strcmp(x->repository, y->repository) == 0 &&
+           a->blob->size == b->blob->size;
+}
+
+/* With run->mutex held, while nobody fetches it. */
+static void begin_from(struct fetch *fetch, const struct waiter *source)
+{
+    fetch->source = *source;
+    fetch->state = FETCH_WAITING;
+    fetch->retry = (struct retry_state){0};
+    fetch->wrong = 0;
+    fetch->once = (struct registry_once){0};
+    set_missing(fetch, source->blob->size);
+}
+
+/* With run->mutex held. true: it must be put into the queue. */
+static bool find_or_begin(struct run *run, const struct waiter *waiter, struct fetch **ret)
+{
+    struct fetch *fetch = find_fetch(run, &waiter->blob->digest);
+    if (!fetch) {
+        fetch = xcalloc(1, sizeof *fetch);
+        fetch->run = run;
+        fetch->digest = waiter->blob->digest;
+        begin_from(fetch, waiter);
+        if (!tsearch(fetch, &run->fetches, compare_fetches))
+            abort(); /* out of memory */
+        *ret = fetch;
+        return true;
+    }
+    *ret = fetch;
+    bool begin = false;
+    if (fetch->state == FETCH_FAILED)
+        begin = !same_source(&fetch->source, waiter);
+    else if (fetch->state == FETCH_LANDED)
+        begin = fetch->lost++ > 0; /* twice it was gone before it could be taken */
+    if (begin)
+        begin_from(fetch, waiter);
+    return begin;
+}
+
 bool fetch_want(struct target *target, const struct descriptor *blob)
 {
     struct run *run = target->run;
+    const struct waiter waiter = {.target = target, .blob = blob};
+    struct fetch *fetch;
     bool landed = false;
     struct error failed = {0};
 
     pthread_mutex_lock(&run->mutex);
-    struct fetch *fetch = find_fetch(run, &blob->digest);
-    const bool start = !fetch || (fetch->state == FETCH_LANDED && fetch->lost++ > 0);
-    if (!fetch) {
-        fetch = xcalloc(1, sizeof *fetch);
-        fetch->run = run;
-        fetch->name = xstrdup(target->name);
-        descriptor_copy(&fetch->blob, blob);
-        set_missing(fetch, blob->size);
-        reference_copy(&fetch->ref, &target->ref);
-        if (!tsearch(fetch, &run->fetches, compare_fetches))
-            abort(); /* out of memory */
-    } else if (start) {
-        /* It landed, and twice it was gone before it could be taken: fetch it again. */
-        fetch->state = FETCH_WAITING;
-    }
+    const bool begin = find_or_begin(run, &waiter, &fetch);
     switch (fetch->state) {
     case FETCH_WAITING:
     case FETCH_RUNNING:
-        *array_add(fetch->targets, fetch->target_count) = target;
+        *array_add(fetch->waiters, fetch->waiter_count) = waiter;
         target->missing++;
         break;
     case FETCH_LANDED:
@@ -101,7 +134,7 @@ bool fetch_want(struct target *target, const struct descriptor *blob)
     pthread_mutex_unlock(&run->mutex);
     if (failed.kind != ERROR_NONE)
         target_blob_failed(target, &failed);
-    else if (start)
+    else if (begin)
         queue_push(run->queue, fetch_work(fetch, 0));
     return !landed;
 }
@@ -111,18 +144,15 @@ void fetch_free(struct fetch *fetch)
     if (!fetch)
         return;
     cachedir_blob_close(fetch->file);
-    descriptor_release(&fetch->blob);
-    reference_release(&fetch->ref);
     error_clear(&fetch->failed);
-    free(fetch->targets);
-    free(fetch->name);
+    free(fetch->waiters);
     free(fetch);
 }
 
 /* ---- how it ended ---- */
 
 /* Those who waited, taken out so that they can be told without the mutex. */
-static struct target **end(struct fetch *fetch, enum fetch_state state, size_t *ret_count)
+static struct waiter *end(struct fetch *fetch, enum fetch_state state, size_t *ret_count)
 {
     struct run *run = fetch->run;
     cachedir_blob_close(fetch->file);
@@ -133,42 +163,70 @@ static struct target **end(struct fetch *fetch, enum fetch_state state, size_t *
     fetch->shown = NULL;
     pthread_mutex_lock(&run->mutex);
     fetch->state = state;
-    struct target **targets = take_ptr(fetch->targets);
-    *ret_count = fetch->target_count;
-    fetch->target_count = 0;
+    struct waiter *waiters = take_ptr(fetch->waiters);
+    *ret_count = fetch->waiter_count;
+    fetch->waiter_count = 0;
     pthread_mutex_unlock(&run->mutex);
-    return targets;
+    return waiters;
+}
+
+/* Its blob has landed. `fetched`: what that cost. */
+static void take(const struct fetch *fetch, const struct waiter *w, int64_t fetched)
+{
+    const struct descriptor *blob = w->blob, *came = fetch->source.blob;
+    struct error err = {0};
+    int taken = cachedir_stage_take(w->target->stage, blob, &err);
+    if (taken == 0 && blob->size != came->size)
+        (void)error_set(&err, ERROR_DIGEST, "%s has %lld bytes, its descriptor says %lld",
+                        blob->digest.text, (long long)came->size, (long long)blob->size);
+    else if (taken == 0)
+        (void)error_set(&err, ERROR_IO,
+                        "%s vanished from the cache directory as soon as it was there",
+                        blob->digest.text);
+    pthread_mutex_lock(&w->target->run->mutex);
+    w->target->fetched += fetched;
+    w->target->reused += blob->size > fetched ? blob->size - fetched : 0;
+    pthread_mutex_unlock(&w->target->run->mutex);
+    if (taken > 0)
+        target_blob_landed(w->target);
+    else
+        target_blob_failed(w->target, &err);
 }
 
 static void landed(struct fetch *fetch)
 {
     size_t count;
-    cleanup_free struct target **targets = end(fetch, FETCH_LANDED, &count);
-    for (size_t i = 0; i < count; i++) {
-        struct error err = {0};
-        int taken = cachedir_stage_take(targets[i]->stage, &fetch->blob, &err);
-        if (taken == 0)
-            (void)error_set(&err, ERROR_IO,
-                            "%s vanished from the cache directory as soon as it "
-                            "was there",
-                            fetch->blob.digest.text);
-        pthread_mutex_lock(&fetch->run->mutex);
-        int64_t fetched = i == 0 ? atomic_load(&fetch->fetched) : 0;
-        targets[i]->fetched += fetched;
-        targets[i]->reused += fetch->blob.size > fetched ? fetch->blob.size - fetched : 0;
-        pthread_mutex_unlock(&fetch->run->mutex);
-        if (taken > 0)
-            target_blob_landed(targets[i]);
-        else
-            target_blob_failed(targets[i], &err);
-    }
+    const int64_t fetched = atomic_load(&fetch->fetched);
+    cleanup_free struct waiter *waiters = end(fetch, FETCH_LANDED, &count);
+    for (size_t i = 0; i < count; i++)
+        take(fetch, &waiters[i], i == 0 ? fetched : 0);
+}
+
+bool fetch_is_sources_fault(enum error_kind kind)
+{
+    return kind != ERROR_IO && kind != ERROR_NO_SPACE && kind != ERROR_DIRECTORY &&
+           kind != ERROR_INTERRUPTED;
+}
+
+/* Wait for it again, from one's own repository. */
+static void begin_again(const struct waiter *w)
+{
+    struct error err = {0};
+    int taken = 0;
+    while (taken == 0 && !fetch_want(w->target, w->blob)) /* another was faster, and it landed */
+        taken = cachedir_stage_take(w->target->stage, w->blob, &err);
+    if (taken < 0)
+        target_blob_failed(w->target, &err);
+    else
+        target_blob_landed(w->target); /* the wait that is over */
 }
 
 static void failed(struct fetch *fetch, struct error *err)
 {
     char brief[DIGEST_SHORT_SIZE];
     size_t count;
-    (void)error_prefix(err, "layer %s", digest_short(&fetch->blob.digest, brief));
+    const struct waiter source = fetch->source;
+    (void)error_prefix(err, "layer %s", digest_short(&fetch->digest, brief));
     /* On a full volume what was begun is in the way of what could be finished. */
     if (err->kind == ERROR_NO_SPACE && fetch->file)
         (void)cachedir_blob_reset(fetch->file, NULL);
@@ -176,13 +234,27 @@ static void failed(struct fetch *fetch, struct error *err)
     error_clear(&fetch->failed);
     (void)error_set(&fetch->failed, err->kind, "%s", err->message);
     pthread_mutex_unlock(&fetch->run->mutex);
-    cleanup_free struct target **targets = end(fetch, FETCH_FAILED, &count);
+    cleanup_free struct waiter *waiters = end(fetch, FETCH_FAILED, &count);
     for (size_t i = 0; i < count; i++) {
+        if (fetch_is_sources_fault(err->kind) && !same_source(&source, &waiters[i])) {
+            begin_again(&waiters[i]);
+            continue;
+        }
         struct error copy = {0};
         (void)error_set(&copy, err->kind, "%s", err->message);
-        target_blob_failed(targets[i], &copy);
+        target_blob_failed(waiters[i].target, &copy);
     }
     error_clear(err);
+}
+
+/* Wrong bytes: once more from scratch, by one transfer from one place; then from the next place,
+ * as long as there is one. */
+static bool is_worth_another(struct fetch *fetch)
+{
+    if (fetch->wrong++ > 0)
+        fetch->once.place++;
+    return fetch->once.place <
+           registries_places(fetch->run->registries, &fetch->source.target->ref);
 }
 
 static void commit(struct fetch *fetch)
@@ -190,9 +262,8 @@ static void commit(struct fetch *fetch)
     struct error err = {0};
     if (cachedir_blob_commit(fetch->file, &err) == 0) {
         landed(fetch);
-    } else if (err.kind == ERROR_DIGEST && ++fetch->wrong < WRONG_MAX) {
-        /* Once more from scratch, by one transfer from one source. */
-        log_warn("%s: %s: once more", fetch->name, err.message);
+    } else if (err.kind == ERROR_DIGEST && is_worth_another(fetch)) {
+        log_warn("%s: %s: once more", fetch->source.target->name, err.message);
         error_clear(&err);
         queue_push(fetch->run->queue, fetch_work(fetch, 0));
     } else {
@@ -237,8 +308,8 @@ static void conclude(struct fetch *fetch, int64_t took, const struct registry_tr
         queue_push(fetch->run->queue, fetch_work(fetch, 0));
         return;
     }
-    if (!run_again(fetch->run, &fetch->retry, fetch_work(fetch, 0), fetch->name, progress, took,
-                   how, err))
+    if (!run_again(fetch->run, &fetch->retry, fetch_work(fetch, 0), fetch->source.target->name,
+                   progress, took, how, err))
         failed(fetch, err);
 }
 
@@ -259,8 +330,9 @@ static void transfer(struct stretch *t, struct registry_client *client)
     struct registry_try how = {.retry_after_ns = -1};
     struct error err = {0};
 
-    (void)registry_blob(client, &fetch->ref, &fetch->blob, t->start, atomic_load(&t->end),
-                        transfer_sink, t, &how, &err);
+    (void)registry_blob(client, &fetch->source.target->ref, fetch->source.blob, t->start,
+                        atomic_load(&t->end), fetch->wrong > 0 ? &fetch->once : NULL, transfer_sink,
+                        t, &how, &err);
     /* Cut short by a splitter after the connection died: the rest is the splitter's. */
     if (err.kind == ERROR_TRANSIENT && atomic_load(&t->pos) >= atomic_load(&t->end))
         error_clear(&err);
@@ -307,31 +379,33 @@ static int open_file(struct fetch *fetch, struct error *err)
 
     if (fetch->file)
         return 1;
-    pthread_mutex_lock(&run->mutex);          /* others may join and move the list */
-    struct target *first = fetch->targets[0]; /* it waits for us, so it and its stage stay */
+    pthread_mutex_lock(&run->mutex);                 /* others may join and move the list */
+    struct target *first = fetch->waiters[0].target; /* it waits for us, so it and its stage stay */
     pthread_mutex_unlock(&run->mutex);
-    if (cachedir_blob_open(first->stage, &fetch->blob, fetch->insist, &fetch->file, &why) < 0) {
+    if (cachedir_blob_open(first->stage, fetch->source.blob, fetch->insist, &fetch->file, &why) <
+        0) {
         if (why.kind != ERROR_LOCKED) {
             error_move(err, &why);
             return -1;
         }
         int64_t now = monotonic_now();
-        int64_t progress = cachedir_progress(run->cd, &fetch->blob.digest);
+        int64_t progress = cachedir_progress(run->cd, &fetch->digest);
         if (fetch->locked_since == 0 || progress != fetch->locked_progress) {
             if (fetch->locked_since == 0)
-                log_debug("%s: another process fetches %s", fetch->name, fetch->blob.digest.text);
+                log_debug("%s: another process fetches %s", fetch->source.target->name,
+                          fetch->digest.text);
             fetch->locked_since = now;
             fetch->locked_progress = progress;
         }
         fetch->insist = now - fetch->locked_since > 2 * run->settings->stall_timeout_ns;
         if (fetch->insist)
             log_warn("%s: the lock of %s is held, but nobody writes it: going on without",
-                     fetch->name, fetch->blob.digest.text);
+                     fetch->source.target->name, fetch->digest.text);
         queue_push(run->queue, fetch_work(fetch, fetch->insist ? 0 : now + LOCK_POLL));
         return 0;
     }
     /* Another process may have finished it before we had the lock. */
-    int taken = cachedir_stage_take(first->stage, &fetch->blob, err);
+    int taken = cachedir_stage_take(first->stage, fetch->source.blob, err);
     if (taken > 0)
         landed(fetch);
     else if (taken == 0)
@@ -358,8 +432,9 @@ void fetch_blob(struct fetch *fetch, struct registry_client *client)
         return;
     }
     if (!fetch->shown)
-        fetch->shown = progress_transfer_started(run->progress, &fetch->blob.digest, fetch->name,
-                                                 fetch->blob.size, start);
+        fetch->shown =
+            progress_transfer_started(run->progress, &fetch->digest, fetch->source.target->name,
+                                      fetch->source.blob->size, start);
     struct stretch t = {.fetch = fetch, .start = start, .pos = start, .end = past};
     pthread_mutex_lock(&run->mutex);
     enlist(run, &t);
@@ -380,7 +455,8 @@ static struct stretch *largest(struct run *run, int64_t now)
         /* done / took is its rate; left / rate is how long it would still take. */
         if (done > 0 && (double)left / (double)done * (double)took < (double)SPLIT_TIME)
             continue;
-        if (took < NS_PER_S / 4 || !registries_has_ranges(run->registries, &t->fetch->ref))
+        if (took < NS_PER_S / 4 ||
+            !registries_has_ranges(run->registries, &t->fetch->source.target->ref))
             continue;
         best = t;
         best_left = left;
@@ -412,8 +488,8 @@ bool fetch_split(struct run *run, struct registry_client *client)
     if (!running)
         return false;
     struct work work = fetch_work(t.fetch, 0);
-    log_debug("%s: taking over bytes %lld to %lld of %s", t.fetch->name, (long long)t.start,
-              (long long)t.end, t.fetch->blob.digest.text);
+    log_debug("%s: taking over bytes %lld to %lld of %s", t.fetch->source.target->name,
+              (long long)t.start, (long long)t.end, t.fetch->digest.text);
     transfer(&t, client);
     queue_finish(run->queue, &work);
     return true;

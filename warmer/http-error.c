@@ -163,8 +163,8 @@ int transfer_failed(struct transfer *t, CURLcode code, struct error *err)
         return fail_connect_code(t, connect_code, err);
 
     switch (code) {
-    case CURLE_OUT_OF_MEMORY:
-        abort();
+    case CURLE_OUT_OF_MEMORY: /* which is also what it says of a header line of 100 KiB */
+        return error_set(err, ERROR_PROTOCOL, "a header line is too long, or memory is short");
     case CURLE_COULDNT_RESOLVE_PROXY:
         return error_set(err, ERROR_TRANSIENT, "DNS knows no such host: the proxy %s",
                          t->proxy ? t->proxy->show : "");

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static void warn(void *userdata, const char *message)
@@ -40,7 +41,8 @@ static void list_problem(void *userdata, const char *message)
  * too, where a signal without a handler would be dropped. A second one leaves at once.
  */
 struct watch {
-    struct run *run;
+    pthread_mutex_t mutex;
+    struct run *run; /* guarded by it; NULL while there is none: then a signal just ends us */
     sigset_t signals;
     int64_t began;     /* ns of CLOCK_MONOTONIC */
     int64_t deadline;  /* of --timeout, the same; 0: none */
@@ -58,6 +60,22 @@ static int wait_for_signal(const struct watch *w)
     return sigtimedwait(&w->signals, NULL, &(struct timespec){left / NS_PER_S, left % NS_PER_S});
 }
 
+static void stop_run(struct watch *w, int code)
+{
+    pthread_mutex_lock(&w->mutex);
+    if (!w->run)
+        _exit(code); /* reading a list from a pipe, or opening a directory that hangs */
+    run_stop(w->run);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+static void watch_run(struct watch *w, struct run *run)
+{
+    pthread_mutex_lock(&w->mutex);
+    w->run = run;
+    pthread_mutex_unlock(&w->mutex);
+}
+
 static void *watch_signals(void *userdata)
 {
     struct watch *w = userdata;
@@ -68,14 +86,24 @@ static void *watch_signals(void *userdata)
         if (number > 0) {
             atomic_store(&w->caught, number);
             log_warn("stopped by signal %d (%s)", number, strsignal(number));
-            run_stop(w->run);
+            stop_run(w, 128 + number);
         } else if (w->deadline && !atomic_load(&w->expired) && monotonic_now() >= w->deadline) {
             atomic_store(&w->expired, true);
             log_warn("--timeout is reached: stopping");
-            run_stop(w->run);
+            stop_run(w, error_exit_code(ERROR_INTERRUPTED));
         }
     }
     return NULL;
+}
+
+/* Every open stage and connection takes a few; the soft limit is often 1024. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* then the queue's bounds must do */
+    }
 }
 
 static void block_signals(sigset_t *ret)
@@ -88,9 +116,15 @@ static void block_signals(sigset_t *ret)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-static int start_watch(struct watch *w, struct error *err)
+static struct watch the_watch = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static int start_watch(const struct settings *s, sigset_t signals, struct error *err)
 {
     pthread_t id;
+    struct watch *w = &the_watch;
+    w->signals = signals;
+    w->began = monotonic_now();
+    w->deadline = s->timeout_ns ? w->began + s->timeout_ns : 0;
     int failed = pthread_create(&id, NULL, watch_signals, w);
     if (failed)
         return error_errno(err, failed, "cannot start a thread");
@@ -162,12 +196,11 @@ static int conclude(const struct run *run, const struct watch *w, int prune_code
     return code || s->fail == FAIL_NEVER ? code : written;
 }
 
-static int warm(const struct settings *s, const struct wanted_list *list, sigset_t signals,
-                struct report_run *about, struct error *err)
+static int warm(const struct settings *s, const struct wanted_list *list, struct report_run *about,
+                struct error *err)
 {
     /* Static, because a worker stuck in the kernel may outlive this function. */
     static struct run run;
-    static struct watch w;
     struct registry_options registry = s->registry;
     registry.warn = warn;
     registry.debug = debug;
@@ -180,10 +213,7 @@ static int warm(const struct settings *s, const struct wanted_list *list, sigset
     run.progress = progress_new(&(struct progress_options){
         .mode = s->progress, .log_is_json = s->log_format == LOG_JSON, .images = list->count});
     run_prepare(&run, list);
-    w = (struct watch){.run = &run, .signals = signals, .began = monotonic_now()};
-    w.deadline = s->timeout_ns ? w.began + s->timeout_ns : 0;
-    if (start_watch(&w, err) < 0)
-        return -1;
+    watch_run(&the_watch, &run);
     const bool all_left = run_warm(&run);
     progress_stop(run.progress);
     cleanup_error struct error flush = {0};
@@ -191,11 +221,13 @@ static int warm(const struct settings *s, const struct wanted_list *list, sigset
         log_warn("%s", flush.message); /* derived: the entries are the truth */
     const bool pruned = all_left && s->prune && !atomic_load(&run.stopped);
     int prune_code = pruned ? prune(&run, about) : 0;
-    int code = conclude(&run, &w, prune_code, about);
+    int code = conclude(&run, &the_watch, prune_code, about);
     if (!all_left) {
         (void)fflush(stderr);
         _exit(code); /* the disk is safe at any instant: nothing waits for a stuck worker */
     }
+    watch_run(&the_watch, NULL);
+    run_release(&run);
     report_free(run.report);
     progress_free(run.progress);
     cachedir_close(run.cd);
@@ -210,7 +242,7 @@ static int begin(const struct settings *s, sigset_t signals, struct report_run *
 {
     cleanup_wanted_list struct wanted_list list = {0};
 
-    if (list_load(s, list_problem, NULL, &list, err) < 0)
+    if (start_watch(s, signals, err) < 0 || list_load(s, list_problem, NULL, &list, err) < 0)
         return -1;
     if (s->check_args)
         return 0;
@@ -218,7 +250,7 @@ static int begin(const struct settings *s, sigset_t signals, struct report_run *
         log_warn("the list of images is empty: nothing to do");
         return 0;
     }
-    return warm(s, &list, signals, about, err);
+    return warm(s, &list, about, err);
 }
 
 static int run(int argc, char **argv, struct settings *s, sigset_t signals,
@@ -255,6 +287,7 @@ int main(int argc, char **argv)
     (void)setlocale(LC_CTYPE, "C.UTF-8"); /* for the width of what is printed */
     log_init(&(struct log_options){.level = LOG_INFO, .format = log_default_format()});
     block_signals(&signals);
+    raise_file_limit();
     int code = run(argc, argv, &settings, signals, &about, &err);
     if (code < 0) {
         log_error("%s", err.message);

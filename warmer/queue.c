@@ -28,6 +28,7 @@ struct queue {
     struct list lists[WORK_KINDS];
     uint64_t sequence;
     unsigned active;
+    unsigned open_plans;
     struct host *hosts;
     size_t host_count;
     bool stopped;
@@ -162,9 +163,12 @@ static bool pick(struct queue *q, struct work *ret, int64_t *ret_look_again)
 {
     const int64_t now = monotonic_now();
     *ret_look_again = INT64_MAX;
-    for (size_t kind = 0; kind < WORK_KINDS; kind++)
+    for (size_t kind = 0; kind < WORK_KINDS; kind++) {
+        if (kind == WORK_PLAN && q->open_plans >= QUEUE_PLANS_MAX)
+            continue;
         if (pick_kind(q, &q->lists[kind], now, ret, ret_look_again))
             return true;
+    }
     return false;
 }
 
@@ -180,8 +184,18 @@ static bool is_empty(const struct queue *q)
 static void begin(struct queue *q, const struct work *work)
 {
     q->active++;
+    if (work->kind == WORK_PLAN)
+        q->open_plans++;
     if (work->ref)
         host_of(q, work->ref)->active++;
+}
+
+void queue_close_plan(struct queue *q)
+{
+    pthread_mutex_lock(&q->mutex);
+    q->open_plans--;
+    pthread_cond_signal(&q->changed);
+    pthread_mutex_unlock(&q->mutex);
 }
 
 enum queue_answer queue_take(struct queue *q, struct work *ret)

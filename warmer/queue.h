@@ -46,6 +46,12 @@ enum queue_answer { QUEUE_OVER, QUEUE_WORK, QUEUE_IDLE };
 enum queue_answer queue_take(struct queue *q, struct work *ret);
 /* Count as being at work on something that was not taken. false: its host has enough already. */
 bool queue_claim(struct queue *q, const struct work *work);
+/*
+ * A plan that was taken stays open, with descriptors and a lock, until it is closed; no more than
+ * QUEUE_PLANS_MAX are open at once, so that thousands of new images need no thousands of them.
+ */
+#define QUEUE_PLANS_MAX 64
+void queue_close_plan(struct queue *q);
 /* What was taken or claimed is finished, or was pushed again. Call after the pushes that follow
  * from it. */
 void queue_finish(struct queue *q, const struct work *work);

@@ -299,8 +299,7 @@ int registry_blob(struct registry_client *c, const struct reference *ref,
                   struct registry_once *once, registry_sink sink, void *userdata,
                   struct registry_try *ret_try, struct error *err)
 {
-    struct asking a = {
-        .client = c, .ref = ref, .first = once ? once->place : 0, .how = ret_try};
+    struct asking a = {.client = c, .ref = ref, .first = once ? once->place : 0, .how = ret_try};
     struct fetching f = {.blob = blob,
                          .pos = start,
                          .end = end < blob->size ? end : blob->size,

@@ -339,28 +339,40 @@ struct manifest_wanted {
     struct registry_manifest *ret;
 };
 
+/* The body, out of its encoding if it has one (no JSON begins like gzip). Owned. */
+static int take_body(struct http_response *r, char **ret, size_t *ret_len, struct error *err)
+{
+    static const char magic[] = {'\x1f', '\x8b'};
+    size_t len = (size_t)r->received;
+    bool packed = len >= sizeof magic && memcmp(r->body, magic, sizeof magic) == 0;
+    if (packed && encoding_parse(r->content_encoding) == ENCODING_GZIP)
+        return encoding_unpack(r->body, len, MANIFEST_SIZE_MAX, ret, ret_len, err);
+    *ret = r->body ? take_ptr(r->body) : xstrdup("");
+    *ret_len = len;
+    return 0;
+}
+
 /* The bytes are there: are they what was asked for? */
 static int check_manifest(const struct manifest_wanted *wanted, struct exchange *x,
                           struct error *err)
 {
     struct http_response *r = &x->response;
     cleanup_free char *shown = http_url_show(x->asked);
-    const char *bytes = r->body ? r->body : "";
-    size_t len = (size_t)r->received;
-    struct registry_manifest got = {.len = len};
+    cleanup_free char *bytes = NULL;
+    struct registry_manifest got = {0};
+    if (take_body(r, &bytes, &got.len, err) < 0)
+        return error_prefix(err, "manifest: %s", shown);
     if (wanted->digest) {
-        if (digest_check(wanted->digest, bytes, len, err) < 0)
+        if (digest_check(wanted->digest, bytes, got.len, err) < 0)
             return error_prefix(err, "manifest: %s", shown);
         got.digest = *wanted->digest;
     } else {
-        digest_of(bytes, len, &got.digest);
+        digest_of(bytes, got.len, &got.digest);
     }
-    if (wanted->size >= 0 && (int64_t)len != wanted->size)
+    if (wanted->size >= 0 && (int64_t)got.len != wanted->size)
         return error_set(err, ERROR_DIGEST, "manifest: %s: %zu bytes, where %lld were announced",
-                         shown, len, (long long)wanted->size);
-    got.bytes = xmalloc(len + 1);
-    memcpy(got.bytes, bytes, len);
-    ((char *)got.bytes)[len] = '\0';
+                         shown, got.len, (long long)wanted->size);
+    got.bytes = take_ptr(bytes);
     got.content_type = take_ptr(r->content_type);
     *wanted->ret = got;
     return 0;
@@ -399,7 +411,16 @@ int registry_manifest(struct registry_client *c, const struct reference *ref,
         wanted.digest = &ref->digest;
     struct asking a = {
         .client = c, .ref = ref, .by_tag = !wanted.digest, .how = ret_try, .userdata = &wanted};
-    return registry_ask(&a, ask_manifest, err);
+    struct error failed = {0};
+    int result = registry_ask(&a, ask_manifest, &failed);
+    if (result < 0 && failed.kind == ERROR_DIGEST && wanted.digest && !a.stop) {
+        registries_debug(c->registries, "once more: %s", failed.message);
+        error_clear(&failed);
+        result = registry_ask(&a, ask_manifest, &failed);
+    }
+    if (result < 0)
+        error_move(err, &failed);
+    return result;
 }
 
 void registry_manifest_release(struct registry_manifest *m)

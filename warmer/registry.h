@@ -95,9 +95,9 @@ void registry_manifest_release(struct registry_manifest *m);
  * Less than asked for is ERROR_TRANSIENT: what the sink got stays got, and the next try starts
  * behind it. Bytes are not hashed here: the store does that.
  *
- * `once` (NULL: any place, and one goes on where another stopped) is for a blob that came with wrong
- * bytes: all of it from one place. `place` is the first that may be asked, counted from 0 in the
- * order of asking, and becomes the one that sent something, which no other follows then.
+ * `once` (NULL: any place, and one goes on where another stopped) is for a blob that came with
+ * wrong bytes: all of it from one place. `place` is the first that may be asked, counted from 0 in
+ * the order of asking, and becomes the one that sent something, which no other follows then.
  */
 struct registry_once {
     unsigned place;

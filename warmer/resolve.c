@@ -69,6 +69,12 @@ static void warn_of_index(const struct image *image, const struct digest *manife
 void image_finish(struct image *image, enum report_result result, const struct target *target,
                   struct error *failed)
 {
+    /* The stopping thread and a late worker may both come here. */
+    if (atomic_exchange(&image->done, true)) {
+        if (failed)
+            error_clear(failed);
+        return;
+    }
     struct report_entry entry = {
         .position = (size_t)(image - image->run->images),
         .reference = image->wanted->reference.name,
@@ -93,7 +99,6 @@ void image_finish(struct image *image, enum report_result result, const struct t
         entry.failed = failed->kind;
         entry.reason = failed->message;
     }
-    image->done = true;
     report_add(image->run->report, &entry);
     progress_image_done(image->run->progress, &entry);
     if (failed)
@@ -168,6 +173,12 @@ static int use(struct try *t, const struct digest *manifest, bool checked, bool 
     if (found < 0)
         return -1;
     on_disk.bytes = bytes;
+    /* What lies there may be an index: then the registry's way down through it is gone. */
+    cleanup_manifest struct manifest parsed = {0};
+    if (found && !certain &&
+        (manifest_parse(on_disk.bytes, on_disk.len, NULL, &parsed, NULL, NULL) < 0 ||
+         parsed.kind != MANIFEST_IMAGE))
+        return 0;
     if (!found && !certain)
         return 0;
     target_want(t->image, manifest, found ? (int64_t)on_disk.len : -1, &on_disk);
@@ -293,11 +304,13 @@ static int resolve_tag(struct try *t)
     }
     if (registry_head(t->client, &image->wanted->reference, &head, &t->how, &t->err) < 0)
         return -1;
+    if (!digest_is_sha256(&head)) /* the builder's key is sha256: compute it */
+        head = (struct digest){0};
     if (digest_is_set(&head)) {
         image->source = head;
         if (t->is_known && digest_equal(&t->known.source, &head))
             done = use(t, &t->known.manifest, true, true);
-        else if (digest_is_sha256(&head))
+        else
             done = use(t, &head, true, false);
         if (done != 0)
             return done < 0 ? -1 : 0;

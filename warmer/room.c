@@ -29,6 +29,7 @@ int run_prune(struct run *run, struct cachedir_prune_result *ret, struct error *
         .limits = s->limits,
         .keep = s->keep,
         .dry_run = s->dry_run,
+        .stop = &run->stop,
     };
     struct cachedir_prune_result result;
     if (cachedir_prune(run->cd, &how, tell, run, ret ? ret : &result, err) < 0)

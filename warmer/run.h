@@ -17,7 +17,8 @@
  * few instructions, never while anything is read, written or awaited, and never with another:
  *     run->targets, ->fetches, ->stretches  the tables
  *     target->images, ->missing, ->failed   who waits, for how many blobs, and the first failure
- *     fetch->targets, ->state, ->failed     who waits for it, and how it went
+ *     fetch->waiters, ->state, ->failed     who waits for it, and how it went; and ->source, while
+ *                                           nobody fetches it
  *     fetch->active, ->trouble              its transfers, and what befell the first of them
  * A stretch's pos and end are atomic: its worker moves the one, a splitter the other.
  * One exception to "never with another": fetch_split() asks queue_claim() under it.
@@ -46,6 +47,7 @@ struct run {
     struct queue *queue;
     struct retry_limits limits;
     atomic_bool stopped;
+    volatile bool stop;      /* the same, for libcachedir */
     _Atomic int64_t missing; /* bytes that are planned to be fetched and have not landed */
 
     struct image *images; /* one a wanted item, in the list's order */
@@ -69,7 +71,7 @@ struct image {
     struct digest source;   /* what the reference is now: an index, or the manifest itself */
     struct retry_state retry;
     int64_t started; /* ns */
-    bool done;
+    atomic_bool done;
 };
 
 struct target {
@@ -88,6 +90,7 @@ struct target {
     int64_t locked_since;    /* when its lock was first found taken; 0: it was not */
     int64_t locked_progress; /* cachedir_progress() then */
     int64_t fetched, reused; /* bytes */
+    bool open;               /* it counts among the queue's open plans */
     bool existed;            /* something stood there, and was mended */
 
     struct image **images;
@@ -106,15 +109,20 @@ struct stretch { /* one stretch of a blob on one connection; on its worker's sta
 
 enum fetch_state { FETCH_WAITING, FETCH_RUNNING, FETCH_LANDED, FETCH_FAILED };
 
+struct waiter { /* both live until the run ends */
+    struct target *target;
+    const struct descriptor *blob; /* as its manifest says: two may lie differently */
+};
+
 struct fetch {
     struct run *run;
-    struct descriptor blob;
-    struct reference ref;
-    char *name; /* of the first image, for people */
+    struct digest digest;
+    struct waiter source; /* whose registry is asked, and for what */
     struct cachedir_blob *file;
     struct progress_transfer *shown;
     struct retry_state retry;
-    unsigned wrong; /* how often the bytes were not what the digest says */
+    unsigned wrong; /* how often the bytes were not what the digest says; then all of it */
+    struct registry_once once; /* is fetched from one place, and the next time from the next */
     int64_t locked_since, locked_progress;
     bool insist;
     _Atomic int64_t fetched;  /* bytes that came over the network */
@@ -123,8 +131,8 @@ struct fetch {
 
     enum fetch_state state;
     unsigned lost; /* how often it was gone again after it had landed */
-    struct target **targets;
-    size_t target_count;
+    struct waiter *waiters;
+    size_t waiter_count;
     unsigned active;      /* transfers */
     struct error trouble; /* the first of theirs */
     struct error failed;
@@ -162,6 +170,8 @@ bool fetch_want(struct target *target, const struct descriptor *blob);
 void fetch_blob(struct fetch *fetch, struct registry_client *client);
 /* Nothing else to do: take over half of the largest transfer. false: none is worth it. */
 bool fetch_split(struct run *run, struct registry_client *client);
+/* After a failure: could another repository do better? */
+bool fetch_is_sources_fault(enum error_kind kind);
 void fetch_free(struct fetch *fetch);
 
 /* ---- room.c ---- */
@@ -181,3 +191,5 @@ void run_prepare(struct run *run, const struct wanted_list *list);
  */
 bool run_warm(struct run *run);
 void run_stop(struct run *run);
+/* After run_warm() said true, and when nobody calls run_stop() any more. */
+void run_release(struct run *run);

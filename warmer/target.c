@@ -63,6 +63,26 @@ void target_want(struct image *image, const struct digest *digest, int64_t size,
                    (struct work){.kind = WORK_PLAN, .subject = target, .ref = &target->ref});
 }
 
+/* Did it fail where this image need not go? Then it is tried again, from the image's own registry.
+ */
+static bool begins_again(const struct target *target, struct image *image,
+                         const struct error *failed)
+{
+    const struct reference *a = &target->ref, *b = &image->wanted->reference;
+    if (!failed || !fetch_is_sources_fault(failed->kind) ||
+        (strcmp(a->registry, b->registry) == 0 && strcmp(a->repository, b->repository) == 0))
+        return false;
+    target_want(image, &target->digest, target->size, &(struct registry_manifest){0});
+    return true;
+}
+
+static void close_plan(struct target *target)
+{
+    if (target->open)
+        queue_close_plan(target->run->queue);
+    target->open = false;
+}
+
 /* Everybody who waits for it has his result. */
 static void finish(struct target *target, enum report_result result, struct error *failed)
 {
@@ -72,6 +92,7 @@ static void finish(struct target *target, enum report_result result, struct erro
     target->stage = NULL;
     cachedir_unlock(target->lock);
     target->lock = NULL;
+    close_plan(target);
 
     pthread_mutex_lock(&run->mutex);
     target->finished = true; /* from now on nobody joins */
@@ -79,6 +100,8 @@ static void finish(struct target *target, enum report_result result, struct erro
     pthread_mutex_unlock(&run->mutex);
     for (size_t i = 0; i < count; i++) {
         struct error copy = {0};
+        if (begins_again(target, target->images[i], failed))
+            continue;
         if (failed)
             (void)error_set(&copy, failed->kind, "%s", failed->message);
         else if (result != REPORT_PLANNED)
@@ -165,6 +188,7 @@ static int lock(struct target *target, struct error *err)
                  target->name);
         return 1;
     }
+    close_plan(target);
     queue_push(run->queue, (struct work){.kind = WORK_PLAN,
                                          .subject = target,
                                          .ref = &target->ref,
@@ -200,21 +224,29 @@ static int take_blob(struct target *target, const struct descriptor *blob, struc
     return taken;
 }
 
-/* What a manifest names, each once: the config, then the layers. Owned array of borrowed ones. */
-static const struct descriptor **blobs_of(const struct manifest *m, size_t *ret_count)
+/* What a manifest names, each once: the config, then the layers. Owned array of borrowed ones; NULL
+ * when a blob would have two sizes. */
+static const struct descriptor **blobs_of(const struct manifest *m, size_t *ret_count,
+                                          struct error *err)
 {
-    const struct descriptor **blobs = xcalloc(m->layer_count + 1, sizeof *blobs);
+    cleanup_free const struct descriptor **blobs = xcalloc(m->layer_count + 1, sizeof *blobs);
     size_t count = 0;
     blobs[count++] = &m->config;
     for (size_t i = 0; i < m->layer_count; i++) {
-        bool repeated = false;
-        for (size_t j = 0; j < count && !repeated; j++)
-            repeated = digest_equal(&blobs[j]->digest, &m->layers[i].digest);
-        if (!repeated)
-            blobs[count++] = &m->layers[i];
+        const struct descriptor *layer = &m->layers[i], *same = NULL;
+        for (size_t j = 0; j < count && !same; j++)
+            if (digest_equal(&blobs[j]->digest, &layer->digest))
+                same = blobs[j];
+        if (!same) {
+            blobs[count++] = layer;
+        } else if (same->size != layer->size) {
+            (void)error_set(err, ERROR_DIGEST, "%s stands there with two sizes, %lld and %lld",
+                            layer->digest.text, (long long)same->size, (long long)layer->size);
+            return NULL;
+        }
     }
     *ret_count = count;
-    return blobs;
+    return take_ptr(blobs);
 }
 
 static int want_blobs(struct target *target, const struct descriptor **blobs, size_t count,
@@ -231,7 +263,7 @@ static int want_blobs(struct target *target, const struct descriptor **blobs, si
         if (taken > 0)
             continue;
         if (!fetch_is_wanted(run, &blobs[i]->digest))
-            bytes += blobs[i]->size;
+            bytes += blobs[i]->size - cachedir_partial(run->cd, blobs[i]);
         blobs[missing++] = blobs[i];
     }
     if (run_make_room(run, bytes, err) < 0)
@@ -266,8 +298,8 @@ static int stage(struct target *target, struct error *err)
                      target->name, m->layers[i].digest.text);
             break;
         }
-    cleanup_free const struct descriptor **blobs = blobs_of(m, &count);
-    return want_blobs(target, blobs, count, err);
+    cleanup_free const struct descriptor **blobs = blobs_of(m, &count, err);
+    return !blobs ? -1 : want_blobs(target, blobs, count, err);
 }
 
 static void plan_only(struct target *target)
@@ -290,6 +322,7 @@ void target_plan(struct target *target, struct registry_client *client)
     struct error err = {0};
     int64_t began = monotonic_now();
 
+    target->open = true;
     if (!run->settings->dry_run) {
         int locked = lock(target, &err);
         if (locked < 0)
@@ -299,6 +332,7 @@ void target_plan(struct target *target, struct registry_client *client)
     }
     if (get_manifest(target, client, &how, &err) < 0) {
         struct work again = {.kind = WORK_PLAN, .subject = target, .ref = &target->ref};
+        close_plan(target); /* another worker may have it as soon as it is back in the queue */
         if (!run_again(run, &target->retry, again, target->name, 0, monotonic_now() - began, &how,
                        &err)) {
             (void)error_prefix(&err, "manifest");

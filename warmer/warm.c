@@ -67,6 +67,7 @@ static void *worker(void *userdata)
 void run_stop(struct run *run)
 {
     atomic_store(&run->stopped, true);
+    run->stop = true;
     registries_stop(run->registries);
     queue_stop(run->queue);
 }
@@ -131,7 +132,7 @@ static void free_fetch(void *fetch)
     fetch_free(fetch);
 }
 
-static void release(struct run *run)
+void run_release(struct run *run)
 {
     tdestroy(run->fetches, free_fetch);
     for (size_t i = 0; i < run->target_count; i++)
@@ -176,8 +177,6 @@ void run_prepare(struct run *run, const struct wanted_list *list)
 bool run_warm(struct run *run)
 {
     bool all_left = await_crew(run, start_crew(run, run->settings->jobs));
-    if (!all_left)
-        return false;
     for (size_t i = 0; i < run->image_count; i++) {
         struct error err = {0};
         if (run->images[i].done)
@@ -185,6 +184,5 @@ bool run_warm(struct run *run)
         (void)error_set(&err, ERROR_INTERRUPTED, "stopped before it was done");
         image_finish(&run->images[i], REPORT_FAILED, NULL, &err);
     }
-    release(run);
-    return true;
+    return all_left;
 }

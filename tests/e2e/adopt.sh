@@ -42,7 +42,7 @@ check() {
     expect_exit 0 cachedir -c "$cache" verify
 
     step "its leftovers go with a prune, by age"
-    mkdir "$cache/1234567890" && echo half >"$cache/1234567890/layer"
+    mkdir -p "$cache/1234567890/blobs/sha256" && echo half >"$cache/1234567890/blobs/sha256/layer"
     expect_exit 0 cachedir -c "$cache" prune
     [ -d "$cache/1234567890" ] || fail "a warm of kaniko's may still be running"
     find "$cache/1234567890" -exec touch -d '3 days ago' {} +

@@ -44,7 +44,7 @@ static int fetch_from(struct scripted *s, const struct descriptor *blob, struct 
     got->bytes[SIZE] = '\0';
     got->next = start;
     error_clear(&failed);
-    return registry_blob(s->client, &s->ref, blob, start, end, sink, got, &how, &failed);
+    return registry_blob(s->client, &s->ref, blob, start, end, NULL, sink, got, &how, &failed);
 }
 
 static struct descriptor descriptor(void)

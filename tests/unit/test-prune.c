@@ -289,7 +289,7 @@ static void test_leftovers_go_by_age_and_strangers_never(void **state)
             if (exists(rows[i].path))
                 continue;
             if (rows[i].directory) {
-                cleanup_free char *inside = xasprintf("%s/file", rows[i].path);
+                cleanup_free char *inside = xasprintf("%s/index.json", rows[i].path);
                 assert_int_equal(mkdirat(f.root, rows[i].path, 0755), 0);
                 assert_int_equal(fs_create(f.root, inside, 0644, "x", 1), 0);
                 if (old)
@@ -302,7 +302,7 @@ static void test_leftovers_go_by_age_and_strangers_never(void **state)
             if (!old)
                 continue;
             if (rows[i].directory) {
-                cleanup_free char *inside = xasprintf("%s/file", rows[i].path);
+                cleanup_free char *inside = xasprintf("%s/index.json", rows[i].path);
                 age(inside, 2 * TTL);
             }
             age(rows[i].path, 2 * TTL);
