@@ -305,7 +305,12 @@ static int stage(struct target *target, struct error *err)
 static void plan_only(struct target *target)
 {
     size_t count;
-    cleanup_free const struct descriptor **blobs = blobs_of(&target->manifest, &count);
+    struct error err = {0};
+    cleanup_free const struct descriptor **blobs = blobs_of(&target->manifest, &count, &err);
+    if (!blobs) {
+        fail(target, &err);
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         if (cachedir_has_blob(target->run->cd, blobs[i]))
             target->reused += blobs[i]->size;
