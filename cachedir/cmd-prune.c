@@ -3,7 +3,6 @@
 #include "command.h"
 #include "text.h"
 
-#include <signal.h>
 #include <string.h>
 
 #define SCHEMA "basewarm.prune/1"
@@ -50,14 +49,6 @@ static const struct command_spec spec = {
               "is called \"evicted\".\n\n"
               "Exit code: 0 done, 1 the limits cannot be met, 75 another prune is at work.\n",
 };
-
-static volatile bool stop;
-
-static void stop_now(int number)
-{
-    (void)number;
-    stop = true;
-}
 
 static void defaults(void *userdata)
 {
@@ -139,7 +130,7 @@ static int run(void *userdata, char **operands, struct error *err)
         .keep = settings->keep,
         .superseded = settings->superseded,
         .dry_run = settings->dry_run,
-        .stop = &stop,
+        .stop = &command_stop,
     };
     struct cachedir_prune_result result;
 
@@ -150,8 +141,7 @@ static int run(void *userdata, char **operands, struct error *err)
         return -1;
     cleanup_json json_t *removed = settings->json ? json_array() : NULL;
     struct output out = {settings, removed};
-    (void)signal(SIGINT, stop_now);
-    (void)signal(SIGTERM, stop_now);
+    command_stop_on_signals();
     if (cachedir_prune(cd, &how, show, &out, &result, err) < 0)
         return -1;
     if (settings->json)

@@ -3,7 +3,6 @@
 #include "command.h"
 #include "text.h"
 
-#include <signal.h>
 #include <string.h>
 
 struct settings {
@@ -34,14 +33,6 @@ static const struct command_spec spec = {
               "fetched. --deep finds images that were made wrong, too: no repair mends those.\n"
               "Exit code: 0 all is well, 1 something was wrong, mended or not.\n",
 };
-
-static volatile bool stop;
-
-static void stop_now(int number)
-{
-    (void)number;
-    stop = true;
-}
 
 /* What has a problem: entries, and blobs of the pool; each once. */
 struct found {
@@ -144,7 +135,7 @@ static int run(void *userdata, char **operands, struct error *err)
     cleanup_free struct digest *only = NULL;
     __attribute__((cleanup(release_found))) struct found found = {0};
     struct cachedir_verify_options how = {
-        .quick = settings->quick, .deep = settings->deep, .note = show_note, .stop = &stop};
+        .quick = settings->quick, .deep = settings->deep, .note = show_note, .stop = &command_stop};
     struct cachedir_verify_result result;
 
     if (settings->quick && settings->deep)
@@ -155,8 +146,7 @@ static int run(void *userdata, char **operands, struct error *err)
         if (command_entries(cd, *operands, &only, &how.only_count, err) < 0)
             return -1;
     how.only = only;
-    (void)signal(SIGINT, stop_now);
-    (void)signal(SIGTERM, stop_now);
+    command_stop_on_signals();
     if (cachedir_verify(cd, &how, show_problem, &found, &result, err) < 0)
         return -1;
     print_summary(settings, &result);

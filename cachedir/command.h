@@ -50,6 +50,11 @@ extern const struct command command_remove;
 extern const struct command command_du;
 extern const struct command command_doctor;
 
+/* From now on SIGINT, SIGTERM and SIGHUP set command_stop, and the exit code of what it stopped is
+ * 128 + the signal's number. */
+void command_stop_on_signals(void);
+extern volatile bool command_stop;
+
 /* ERROR_USAGE when there are operands. */
 int command_no_operands(const char *name, char **operands, struct error *err);
 /* "3d", "1h5m", "in the future"; owned. */

@@ -4,6 +4,7 @@
 #include "text.h"
 
 #include <locale.h>
+#include <signal.h>
 #include <string.h>
 
 static const struct command *const commands[] = {&command_list,  &command_inspect, &command_verify,
@@ -50,6 +51,22 @@ int command_open(const struct common *common, bool write, struct cachedir **ret,
                              common->cache_dir);
     }
     return cachedir_open(common->cache_dir, &options, ret, err);
+}
+
+volatile bool command_stop;
+static volatile sig_atomic_t caught;
+
+static void stop_now(int number)
+{
+    caught = number;
+    command_stop = true;
+}
+
+void command_stop_on_signals(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        (void)signal(signals[i], stop_now);
 }
 
 int command_no_operands(const char *name, char **operands, struct error *err)
@@ -159,7 +176,7 @@ static int run(const struct command *command, int argc, char **argv)
     }
     if (code < 0) {
         log_error("%s", err.message);
-        code = error_exit_code(err.kind);
+        code = caught && err.kind == ERROR_INTERRUPTED ? 128 + caught : error_exit_code(err.kind);
     } else if (fflush(stdout) != 0 || ferror(stdout)) {
         log_error("cannot write to stdout");
         code = error_exit_code(ERROR_IO);
