@@ -78,7 +78,7 @@ static void begin_from(struct fetch *fetch, const struct waiter *source)
     fetch->state = FETCH_WAITING;
     fetch->retry = (struct retry_state){0};
     fetch->wrong = 0;
-    fetch->once = (struct registry_once){0};
+    fetch->once = (struct registry_terms){.one_place = true};
     set_missing(fetch, source->blob->size);
 }
 
@@ -322,27 +322,48 @@ static void unlist(struct run *run, struct stretch *t)
         }
 }
 
+/* There are no ranges: whoever fetches what lies before goes on to the end after all. With
+ * run->mutex held. */
+static void give_back(struct run *run, const struct stretch *t)
+{
+    for (struct stretch *p = run->stretches; p; p = p->next)
+        if (p->fetch == t->fetch && atomic_load(&p->end) == t->start)
+            atomic_store(&p->end, atomic_load(&t->end));
+}
+
 /* Fill [t->start, t->end); it is in run->stretches already. */
 static void transfer(struct stretch *t, struct registry_client *client)
 {
     struct fetch *fetch = t->fetch;
     struct run *run = fetch->run;
+    const struct waiter *source = &fetch->source;
+    struct registry_terms tail = {.only_ranges = true};
+    struct registry_terms *terms = fetch->wrong > 0 ? &fetch->once : t->is_tail ? &tail : NULL;
     struct registry_try how = {.retry_after_ns = -1};
     struct error err = {0};
 
-    (void)registry_blob(client, &fetch->source.target->ref, fetch->source.blob, t->start,
-                        atomic_load(&t->end), fetch->wrong > 0 ? &fetch->once : NULL, transfer_sink,
-                        t, &how, &err);
+    (void)registry_blob(client, &source->target->ref, source->blob, t->start, atomic_load(&t->end),
+                        terms, transfer_sink, t, &how, &err);
     /* Cut short by a splitter after the connection died: the rest is the splitter's. */
     if (err.kind == ERROR_TRANSIENT && atomic_load(&t->pos) >= atomic_load(&t->end))
         error_clear(&err);
     atomic_fetch_add(&fetch->progress, atomic_load(&t->pos) - t->start);
+    const bool in_vain =
+        t->is_tail && err.kind == ERROR_PROTOCOL && atomic_load(&t->pos) == t->start;
 
     pthread_mutex_lock(&run->mutex);
     unlist(run, t);
-    if (err.kind != ERROR_NONE && fetch->trouble.kind == ERROR_NONE)
+    if (in_vain && !registries_has_ranges(run->registries, &source->target->ref)) {
+        give_back(run, t);
+        error_clear(&err);
+    }
+    if (err.kind != ERROR_NONE && fetch->trouble.kind == ERROR_NONE) {
         error_move(&fetch->trouble, &err);
+        fetch->trouble_how = how;
+    }
     const bool last = --fetch->active == 0;
+    if (last && fetch->trouble.kind != ERROR_NONE)
+        how = fetch->trouble_how;
     if (last)
         error_move(&err, &fetch->trouble);
     pthread_mutex_unlock(&run->mutex);
@@ -473,6 +494,7 @@ bool fetch_split(struct run *run, struct registry_client *client)
     if (running) {
         int64_t pos = atomic_load(&running->pos), past = atomic_load(&running->end);
         t = (struct stretch){.fetch = running->fetch,
+                             .is_tail = true,
                              .start = pos + (past - pos) / 2,
                              .pos = pos + (past - pos) / 2,
                              .end = past};

@@ -14,6 +14,10 @@ struct strings {
     size_t count;
 };
 
+struct scope {
+    char *repository, *text;
+};
+
 struct skip {
     struct digest blob;
     unsigned count;
@@ -26,6 +30,8 @@ struct known { /* a host, and what the mutex guards of it */
     bool was_challenged;
     struct challenge challenge;
     struct strings anonymous; /* repositories */
+    struct scope *scopes;
+    size_t scope_count;
     bool answered;
     enum address_class class;
     int64_t not_before, slow_ns;
@@ -222,6 +228,11 @@ static void known_free(struct known *k)
     free(k->host.authority);
     challenge_release(&k->challenge);
     strings_release(&k->anonymous);
+    for (size_t i = 0; i < k->scope_count; i++) {
+        free(k->scopes[i].repository);
+        free(k->scopes[i].text);
+    }
+    free(k->scopes);
     strings_release(&k->said);
     free(k->skips);
     free(k);
@@ -355,6 +366,38 @@ void host_set_anonymous(struct hosts *hosts, struct host *host, const char *repo
 {
     struct known *k = lock(hosts, host);
     add(&k->anonymous, repository);
+    unlock(hosts);
+}
+
+/* With the mutex held. */
+static struct scope *find_scope(const struct known *k, const char *repository)
+{
+    for (size_t i = 0; i < k->scope_count; i++)
+        if (strcmp(k->scopes[i].repository, repository) == 0)
+            return &k->scopes[i];
+    return NULL;
+}
+
+char *host_scope(struct hosts *hosts, struct host *host, const char *repository)
+{
+    struct known *k = lock(hosts, host);
+    const struct scope *scope = find_scope(k, repository);
+    char *text = scope ? xstrdup(scope->text) : NULL;
+    unlock(hosts);
+    return text;
+}
+
+void host_set_scope(struct hosts *hosts, struct host *host, const char *repository,
+                    const char *text)
+{
+    struct known *k = lock(hosts, host);
+    struct scope *scope = find_scope(k, repository);
+    if (!scope) {
+        scope = array_add(k->scopes, k->scope_count);
+        scope->repository = xstrdup(repository);
+    }
+    free(scope->text);
+    scope->text = xstrdup(text);
     unlock(hosts);
 }
 

@@ -58,6 +58,10 @@ void host_challenged(struct hosts *hosts, struct host *host, const struct challe
 /* Repositories that the stored credential may not see, but anybody may. */
 bool host_is_anonymous(struct hosts *hosts, struct host *host, const char *repository);
 void host_set_anonymous(struct hosts *hosts, struct host *host, const char *repository);
+/* The scope that a repository's tokens need when the usual one was not enough; owned, or NULL. */
+char *host_scope(struct hosts *hosts, struct host *host, const char *repository);
+void host_set_scope(struct hosts *hosts, struct host *host, const char *repository,
+                    const char *scope);
 
 /* ---- how it behaves ---- */
 

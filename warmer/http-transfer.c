@@ -247,7 +247,9 @@ static CURLcode set_connection(struct transfer *t)
     bad |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver's thread */
     bad |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
                             (long)(connect_timeout(t) / (NS_PER_S / 1000)));
-    bad |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)BUFFER);
+    /* Refused while libcurl still has the last request's buffer, which DNS failures leave behind:
+     * then that is used again. */
+    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)BUFFER);
     bad |= curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
     bad |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     bad |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");

@@ -8,8 +8,8 @@
  *     another length than the descriptor's the blob is not the one that is wanted
  *     Content-Encoding: gzip               its own bytes where the length is its own, else unpacked
  *
- * After wrong bytes the whole is to come from one place (struct registry_once): then the place that
- * has sent something is not followed by another.
+ * After wrong bytes the whole is to come from one place (struct registry_terms): then the place
+ * that has sent something is not followed by another.
  */
 #include "registry-internal.h"
 
@@ -26,11 +26,13 @@ struct fetching {
     registry_sink sink;
     void *userdata;
     struct asking *asking;
-    struct registry_once *once; /* NULL: any place, and one after another */
+    struct registry_terms *terms;
+    bool as_it_comes; /* an encoding is said, and is not true */
 
     /* of one exchange */
     struct exchange *x;
     struct unpacker *unpacker; /* what comes is packed; NULL: it is not */
+    bool misread;              /* it is not, though it was said */
     bool asked_range;
     bool bad_range;   /* the answer to it was none */
     int64_t at;       /* offset in the blob of the next byte to come */
@@ -76,6 +78,8 @@ static int judge_whole(struct fetching *f, struct error *err)
         return 0;
     if (f->asked_range)
         host_ignores_ranges(hosts, host);
+    if (f->terms->only_ranges)
+        return error_set(err, ERROR_PROTOCOL, "there are no ranges");
     if (f->pos > 0 && host_skips(hosts, host, &f->blob->digest) >= HOST_SKIPS_MAX)
         return error_set(err, ERROR_TRANSIENT,
                          "there are no ranges, and %d transfers from the start were cut",
@@ -89,7 +93,9 @@ static bool is_packed(const struct fetching *f, const struct http_response *r)
 {
     if (encoding_parse(r->content_encoding) != ENCODING_GZIP)
         return false;
-    return r->content_length < 0 ? f->once == NULL : r->content_length != f->blob->size;
+    if (r->content_length >= 0)
+        return r->content_length != f->blob->size;
+    return !f->as_it_comes && !f->terms->one_place;
 }
 
 static int judge_blob(void *userdata, const struct http_response *r, enum http_body *ret_body,
@@ -158,13 +164,15 @@ static int on_bytes(void *userdata, const void *data, size_t len, struct error *
     struct fetching *f = userdata;
     if (!f->unpacker)
         return take_bytes(f, data, len, err);
-    return unpacker_feed(f->unpacker, data, len, take_bytes, f, err);
+    int said = unpacker_feed(f->unpacker, data, len, take_bytes, f, err);
+    f->misread = said < 0;
+    return said;
 }
 
 static struct exchange blob_exchange(struct fetching *f, bool ranged)
 {
     f->asked_range = ranged && (f->pos > 0 || f->end < f->blob->size);
-    f->bad_range = f->enough = false;
+    f->bad_range = f->enough = f->misread = false;
     f->at = 0;
     f->body_end = -1;
     return (struct exchange){
@@ -246,14 +254,21 @@ static int ask_blob(struct asking *a, const struct place *place, struct error *e
         }
     }
     /* Without ranges: from the start, and drop what is there already. */
-    if (result < 0 && failed.kind == ERROR_NONE)
+    if (result < 0 && failed.kind == ERROR_NONE && f->terms->only_ranges)
+        (void)error_set(&failed, ERROR_PROTOCOL, "%s: there are no ranges", place->registry);
+    else if (result < 0 && failed.kind == ERROR_NONE)
         result = ask_place(f, place, false, &bad_range, &failed);
+    if (result < 0 && f->misread && f->pos == began && !f->asking->stop) {
+        error_clear(&failed);
+        f->as_it_comes = true;
+        result = ask_place(f, place, false, &bad_range, &failed);
+    }
     if (result == 0)
         host_skip_worked(r->hosts, host, &f->blob->digest);
     else
         error_move(err, &failed);
-    if (f->once && f->pos > began) {
-        f->once->place = a->place; /* no other may go on */
+    if (f->terms->one_place && f->pos > began) {
+        f->terms->place = a->place; /* no other may go on */
         a->stop = result < 0;
     }
     return result;
@@ -296,16 +311,20 @@ static int ask_urls(struct fetching *f, struct error *all)
 
 int registry_blob(struct registry_client *c, const struct reference *ref,
                   const struct descriptor *blob, int64_t start, int64_t end,
-                  struct registry_once *once, registry_sink sink, void *userdata,
+                  struct registry_terms *terms, registry_sink sink, void *userdata,
                   struct registry_try *ret_try, struct error *err)
 {
-    struct asking a = {.client = c, .ref = ref, .first = once ? once->place : 0, .how = ret_try};
+    struct registry_terms none = {0};
+    if (!terms)
+        terms = &none;
+    struct asking a = {.client = c, .ref = ref, .how = ret_try};
+    a.first = terms->one_place ? terms->place : 0;
     struct fetching f = {.blob = blob,
                          .pos = start,
                          .end = end < blob->size ? end : blob->size,
                          .sink = sink,
                          .userdata = userdata,
-                         .once = once,
+                         .terms = terms,
                          .asking = &a};
     struct error failed = {0};
     a.userdata = &f;
@@ -314,7 +333,8 @@ int registry_blob(struct registry_client *c, const struct reference *ref,
         return 0;
     if (registry_ask(&a, ask_blob, &failed) == 0)
         return 0;
-    bool others = blob->url_count > 0 && c->registries->options.foreign_layers && !a.stop;
+    bool others = blob->url_count > 0 && !terms->only_ranges &&
+                  c->registries->options.foreign_layers && !a.stop;
     if (others && ask_urls(&f, &failed) == 0) {
         error_clear(&failed);
         return 0;

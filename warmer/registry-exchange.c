@@ -396,8 +396,9 @@ static bool reread(struct exchange *x)
     return changed;
 }
 
-/* The registry, or its token server (status 0), said no: is there anything else to try? */
-static bool next_step(struct exchange *x, int status)
+/* The registry, or its token server (status 0; `why` are its words), said no: is there anything
+ * else to try? */
+static bool next_step(struct exchange *x, int status, const char *why)
 {
     struct dance *d = &x->dance;
     struct registries *r = x->client->registries;
@@ -430,8 +431,8 @@ static bool next_step(struct exchange *x, int status)
     bool was_sent = d->had_authorization || status == 0;
     if (!was_sent || !credential_is_set(&d->credential) || !r->options.anonymous_retry)
         return false;
-    registries_warn_once(r, x->host, "%s: the credentials from %s were refused: trying without",
-                         x->host->registry, d->credential.source);
+    registries_warn_once(r, x->host, "%s: the credentials from %s were refused: trying without%s%s",
+                         x->host->registry, d->credential.source, why ? ": " : "", why ? why : "");
     credential_release(&d->credential);
     d->anonymous = d->dropped = true;
     d->challenged = false;
@@ -495,7 +496,7 @@ static int attempt(struct exchange *x, struct registry_try *how, struct error *e
     cleanup_secret char *authorization = NULL;
     if (x->place && authorize(x, &authorization, how, &failed) < 0) {
         if (failed.kind == ERROR_REFUSED) {
-            if (next_step(x, 0)) {
+            if (next_step(x, 0, failed.message)) {
                 error_clear(&failed);
                 return 1;
             }
@@ -515,7 +516,7 @@ static int attempt(struct exchange *x, struct registry_try *how, struct error *e
     if (!x->place || x->elsewhere || (status != 401 && status != 403 && status != 400))
         return 0;
     learn_challenge(x);
-    return next_step(x, status) ? 1 : 0;
+    return next_step(x, status, NULL) ? 1 : 0;
 }
 
 static int prepare(struct exchange *x, struct error *err)
@@ -523,7 +524,9 @@ static int prepare(struct exchange *x, struct error *err)
     struct registries *r = x->client->registries;
     enum host_scheme scheme;
     x->host = hosts_get(r->hosts, x->place);
-    x->dance.scope = xasprintf("repository:%s:pull", x->place->repository);
+    x->dance.scope = host_scope(r->hosts, x->host, x->place->repository);
+    if (!x->dance.scope)
+        x->dance.scope = xasprintf("repository:%s:pull", x->place->repository);
     if (host_scheme(r->hosts, x->host, &scheme, err) < 0)
         return -1;
     x->probing = scheme == HOST_UNKNOWN; /* probe() comes next, and says what it found */
@@ -539,9 +542,14 @@ int exchange_run(struct exchange *x, struct registry_try *how, struct error *err
     int result;
     while ((result = attempt(x, how, err)) > 0)
         continue;
-    if (result == 0 && x->dance.dropped && x->response.status != 401 && x->response.status != 403)
-        host_set_anonymous(x->client->registries->hosts, x->host, x->place->repository);
-    return result;
+    if (result < 0 || x->response.status == 401 || x->response.status == 403)
+        return result;
+    struct hosts *hosts = x->client->registries->hosts;
+    if (x->dance.dropped)
+        host_set_anonymous(hosts, x->host, x->place->repository);
+    if (x->dance.widened)
+        host_set_scope(hosts, x->host, x->place->repository, x->dance.scope);
+    return 0;
 }
 
 int exchange_refused(struct exchange *x, struct error *err)

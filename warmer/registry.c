@@ -186,10 +186,14 @@ static void tell_failover(struct registries *r, const struct place *place,
                           const struct error *failed)
 {
     struct host *host = hosts_get(r->hosts, place);
-    if (failed->kind == ERROR_CONFIG || failed->kind == ERROR_REFUSED)
-        registries_warn_once(r, host, "%s cannot be used: %s", place->registry, failed->message);
-    else
+    bool ours = failed->kind == ERROR_CONFIG || failed->kind == ERROR_REFUSED;
+    if (ours && host_says_first(r->hosts, host, "cannot be used") && r->options.warn) {
+        cleanup_free char *text =
+            xasprintf("%s cannot be used: %s", place->registry, failed->message);
+        r->options.warn(r->options.userdata, text);
+    } else {
         registries_debug(r, "%s: going on to the next place: %s", place->registry, failed->message);
+    }
 }
 
 int registry_ask(struct asking *a,
@@ -366,6 +370,9 @@ static int check_manifest(const struct manifest_wanted *wanted, struct exchange 
         if (digest_check(wanted->digest, bytes, got.len, err) < 0)
             return error_prefix(err, "manifest: %s", shown);
         got.digest = *wanted->digest;
+    } else if (bytes[strspn(bytes, " \t\r\n")] != '{') {
+        /* A portal's page, say: the next place may know better. */
+        return error_set(err, ERROR_PROTOCOL, "manifest: %s: the answer is no JSON object", shown);
     } else {
         digest_of(bytes, got.len, &got.digest);
     }

@@ -95,18 +95,23 @@ void registry_manifest_release(struct registry_manifest *m);
  * Less than asked for is ERROR_TRANSIENT: what the sink got stays got, and the next try starts
  * behind it. Bytes are not hashed here: the store does that.
  *
- * `once` (NULL: any place, and one goes on where another stopped) is for a blob that came with
- * wrong bytes: all of it from one place. `place` is the first that may be asked, counted from 0 in
- * the order of asking, and becomes the one that sent something, which no other follows then.
+ * `terms` (NULL: none of them) are for those who would rather fail than have it in any way.
  */
-struct registry_once {
+struct registry_terms {
+    /* For a blob that came with wrong bytes: all of it from one place. `place` is the first that
+     * may be asked, counted from 0 in the order of asking, and becomes the one that sent something,
+     * which no other follows then. */
+    bool one_place;
     unsigned place;
+    /* For what somebody else is fetching, too: nothing is fetched from the blob's start for want of
+     * ranges. Then registries_has_ranges() becomes false. */
+    bool only_ranges;
 };
 typedef int (*registry_sink)(void *userdata, int64_t offset, const void *data, size_t len,
                              struct error *err);
 int registry_blob(struct registry_client *c, const struct reference *ref,
                   const struct descriptor *blob, int64_t start, int64_t end,
-                  struct registry_once *once, registry_sink sink, void *userdata,
+                  struct registry_terms *terms, registry_sink sink, void *userdata,
                   struct registry_try *ret_try, struct error *err);
 /* How many places there are for a reference. */
 unsigned registries_places(struct registries *r, const struct reference *ref);

@@ -103,6 +103,7 @@ struct target {
 struct stretch { /* one stretch of a blob on one connection; on its worker's stack */
     struct stretch *next;
     struct fetch *fetch;
+    bool is_tail; /* taken over from another */
     int64_t start, began;
     _Atomic int64_t pos, end;
 };
@@ -122,7 +123,7 @@ struct fetch {
     struct progress_transfer *shown;
     struct retry_state retry;
     unsigned wrong; /* how often the bytes were not what the digest says; then all of it */
-    struct registry_once once; /* is fetched from one place, and the next time from the next */
+    struct registry_terms once; /* is fetched from one place, and the next time from the next */
     int64_t locked_since, locked_progress;
     bool insist;
     _Atomic int64_t fetched;  /* bytes that came over the network */
@@ -133,8 +134,9 @@ struct fetch {
     unsigned lost; /* how often it was gone again after it had landed */
     struct waiter *waiters;
     size_t waiter_count;
-    unsigned active;      /* transfers */
-    struct error trouble; /* the first of theirs */
+    unsigned active;                 /* transfers */
+    struct error trouble;            /* the first of theirs, */
+    struct registry_try trouble_how; /* and how that went */
     struct error failed;
 };
 

@@ -37,8 +37,8 @@ static int sink(void *userdata, int64_t offset, const void *data, size_t len, st
     return got->enough_at && got->next >= got->enough_at;
 }
 
-static int fetch_from(struct scripted *s, const struct descriptor *blob, struct got *got,
-                      int64_t start, int64_t end)
+static inline int fetch_from(struct scripted *s, const struct descriptor *blob, struct got *got,
+                             int64_t start, int64_t end)
 {
     memset(got->bytes, '.', SIZE);
     got->bytes[SIZE] = '\0';
@@ -55,7 +55,7 @@ static struct descriptor descriptor(void)
     return blob;
 }
 
-static int fetch(struct scripted *s, struct got *got, int64_t start, int64_t end)
+static inline int fetch(struct scripted *s, struct got *got, int64_t start, int64_t end)
 {
     struct descriptor blob = descriptor();
     return fetch_from(s, &blob, got, start, end);
