@@ -56,6 +56,7 @@ struct cachedir;
 enum cachedir_format {
     CACHEDIR_FORMAT_ANY = 0, /* as found; oci where nothing is found */
     CACHEDIR_FORMAT_OCI,
+    CACHEDIR_FORMAT_DOCKER_ARCHIVE,
 };
 
 /* What a volume may be unable to do. Probed by use; a bit given in `without` is treated as
@@ -95,6 +96,8 @@ static inline void cachedir_close_p_(struct cachedir **cd)
 
 const char *cachedir_path(const struct cachedir *cd); /* as given */
 bool cachedir_writable(const struct cachedir *cd);
+enum cachedir_format cachedir_format(const struct cachedir *cd);
+const char *cachedir_format_name(enum cachedir_format format); /* "oci", "docker-archive" */
 
 /* Was anything ever warmed here, by us or by kaniko's own? */
 bool cachedir_is_cache(struct cachedir *cd);
@@ -117,6 +120,9 @@ struct cachedir_blob_info {
     bool present;  /* a regular file of that size, readable by us, stands under its name */
     ino_t inode;   /* of that file, */
     nlink_t links; /* and how many names it has (one of them in the pool) */
+    /* Where it begins in that file: 0, but for docker-archive, where all have one file. -1: it is
+     * the manifest that archived kaniko's warmer leaves in a file beside the archive. */
+    int64_t offset;
 };
 
 struct cachedir_entry {

@@ -169,6 +169,24 @@ int fs_pwrite_all(int fd, const void *data, size_t len, off_t offset)
     return 0;
 }
 
+int fs_pread_all(int fd, void *buf, size_t len, off_t offset)
+{
+    char *p = buf;
+    while (len > 0) {
+        ssize_t n = pread(fd, p, len, offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            errno = EIO;
+        if (n <= 0)
+            return -1;
+        p += n;
+        offset += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
 int fs_create(int dir, const char *name, mode_t mode, const void *data, size_t len)
 {
     int fd = fs_open(dir, name, O_WRONLY | O_CREAT | O_EXCL, mode);

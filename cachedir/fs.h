@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -26,6 +27,13 @@ int fs_make_directory(int dir, const char *name, mode_t mode);
 /* Read a whole regular file of at most `max` bytes (else EFBIG; not a regular file: EINVAL). A NUL
  * is appended. Owned. Never blocks on a FIFO. */
 int fs_read(int dir, const char *path, size_t max, char **ret, size_t *ret_len);
+
+/* Where a function reads a part of a file that begins at some byte: instead, all of it, which must
+ * have the size that was said. */
+#define WHOLE_FILE INT64_C(-1)
+
+/* pread(2) until all is read; EIO where the file ends before. */
+int fs_pread_all(int fd, void *buf, size_t len, off_t offset);
 
 /* Create `name` (which must not exist) with exactly this mode and content, synced. */
 int fs_create(int dir, const char *name, mode_t mode, const void *data, size_t len);

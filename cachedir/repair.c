@@ -107,7 +107,7 @@ int cachedir_repair_blob(struct cachedir *cd, const struct digest *digest, struc
     cleanup_close int fd = pool < 0 ? -1 : fs_open(pool, name, O_RDONLY | O_NONBLOCK, 0);
     if (fd < 0 || fstat(fd, &st) < 0)
         return errno == ENOENT ? 0 : error_errno(err, errno, "blob %s", digest->text);
-    if (pool_hash(fd, digest, st.st_size, NULL, &why) == 0)
+    if (pool_hash(fd, WHOLE_FILE, digest, st.st_size, NULL, &why) == 0)
         return 0;
     if (why.kind != ERROR_DIGEST) {
         error_move(err, &why);

@@ -29,6 +29,9 @@ int cachedir_stage_new(struct cachedir *cd, const struct digest *digest, const c
     if (!digest_is_sha256(digest))
         return error_set(err, ERROR_PROTOCOL, "the builder reads only sha256 manifests, not %s",
                          digest->text);
+    if (!cd->format->stage_begin)
+        return error_set(err, ERROR_USAGE, "%s holds docker-archives, which are kept and not made",
+                         cd->path);
     struct cachedir_stage *stage = xcalloc(1, sizeof *stage);
     stage->cd = cd;
     stage->digest = *digest;

@@ -83,6 +83,9 @@ int store_check_writable(const struct cachedir *cd, struct error *err);
 int store_error(struct cachedir *cd, int errnum, int dir, const char *name, struct error *err,
                 const char *format, ...) __attribute__((format(printf, 6, 7)));
 
+/* The directory that index.json is in: the root's is an OCI layout's. */
+int store_names_directory(const struct cachedir *cd);
+
 /* ---- lock.c ---- */
 
 /* flock `name` below `dir` without blocking; `remove`: unlink it when released. */
@@ -103,10 +106,10 @@ int blobs_make_directory(struct cachedir *cd, struct blobs *b, const struct dige
 
 /* Does a regular file of this size that we can read stand there? */
 bool pool_has(int dir, const char *name, int64_t size, struct stat *ret);
-/* Hash a file; ERROR_DIGEST when it is not what digest and size say. *stop (NULL: never) ends it
- * with ERROR_INTERRUPTED. */
-int pool_hash(int fd, const struct digest *digest, int64_t size, const volatile bool *stop,
-              struct error *err);
+/* Hash the part of a file that begins at `start`, or WHOLE_FILE; ERROR_DIGEST when it is not what
+ * digest and size say. *stop (NULL: never) ends it with ERROR_INTERRUPTED. */
+int pool_hash(int fd, int64_t start, const struct digest *digest, int64_t size,
+              const volatile bool *stop, struct error *err);
 /* What it says of a file with these bytes. */
 int pool_judge(const struct digest *digest, int64_t size, const struct digest *got,
                int64_t got_size, struct error *err);
@@ -154,11 +157,23 @@ struct cachedir_stage {
     bool published;
 };
 
-/* Where an entry's blobs are named: its directory, blobs/, and what its index.json says. */
+/* What archived kaniko's warmer appends to an archive's name for the manifest beside it. */
+#define ARCHIVE_BESIDE ".json"
+
 struct entry_format {
     const char *name; /* as .basewarm/format says */
+    enum cachedir_format format;
+    bool is_file; /* an entry is one file; there is no pool and no layout at the root */
     int (*look)(struct cachedir *cd, const struct digest *digest, struct cachedir_entry *ret,
                 struct error *err);
+    /* Its manifest's bytes, hashed: 1, 0 not here (or damaged), -1. */
+    int (*manifest)(struct cachedir *cd, const struct digest *digest, char **ret, size_t *ret_len,
+                    struct error *err);
+    int (*adopt)(struct cachedir *cd, const struct digest *digest, struct error *err);
+    /* The file below the root that holds a present blob of an entry, owned; and where in it, or
+     * WHOLE_FILE. */
+    char *(*blob_path)(const struct digest *entry, const struct cachedir_blob_info *blob,
+                       int64_t *ret_start);
     int (*stage_begin)(struct cachedir_stage *stage, struct error *err);
     int (*stage_take)(struct cachedir_stage *stage, const struct descriptor *blob,
                       struct error *err);
@@ -172,7 +187,10 @@ struct entry_format {
                   void *userdata, struct error *err);
 };
 
-extern const struct entry_format entry_oci;
+extern const struct entry_format entry_oci, entry_archive;
+int oci_manifest(struct cachedir *cd, const struct digest *digest, char **ret, size_t *ret_len,
+                 struct error *err);
+int oci_adopt(struct cachedir *cd, const struct digest *digest, struct error *err);
 int oci_stage_begin(struct cachedir_stage *stage, struct error *err);
 int oci_stage_take(struct cachedir_stage *stage, const struct descriptor *blob, struct error *err);
 int oci_stage_publish(struct cachedir_stage *stage, struct error *err);
@@ -180,6 +198,14 @@ int oci_stage_publish(struct cachedir_stage *stage, struct error *err);
 void entry_broken(struct cachedir_entry *e, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void entry_add_blob(struct cachedir_entry *e, const struct digest *digest, int64_t size);
+/* A present blob of it; NULL: none. */
+const struct cachedir_blob_info *entry_blob(const struct cachedir_entry *e,
+                                            const struct digest *digest);
+/* The bytes of a present blob, whose size met a ceiling, not hashed; owned. -1 and errno. */
+int entry_blob_read(struct cachedir *cd, const struct digest *entry,
+                    const struct cachedir_blob_info *blob, char **ret);
+/* Entries of kaniko's own warmers name no platform: the config does. Nothing if it is no config. */
+void entry_set_platform(struct cachedir_entry *e, const void *config, size_t len);
 /* Was it touched or written since it had the time `seen`? */
 bool entry_is_younger(int dir, const char *name, const struct timespec *seen);
 /* Take an entry out of sight and delete it; not if it is younger than `seen` (NULL: whatever its

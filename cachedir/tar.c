@@ -1,0 +1,97 @@
+#include "tar.h"
+
+#include "alloc.h"
+#include "text.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define READ_BLOCK 16384
+
+const struct tar_member *tar_find(const struct tar_members *members, const char *name)
+{
+    for (size_t i = 0; i < members->count; i++)
+        if (strcmp(members->list[i].name, name) == 0)
+            return &members->list[i];
+    return NULL;
+}
+
+void tar_members_release(struct tar_members *members)
+{
+    for (size_t i = 0; i < members->count; i++)
+        free(members->list[i].name);
+    free(members->list);
+    *members = (struct tar_members){0};
+}
+
+static int64_t padded(int64_t size)
+{
+    return (size + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK;
+}
+
+static int damaged(struct archive *a, struct error *err)
+{
+    cleanup_free char *why = text_foreign_str(archive_error_string(a));
+    return error_set(err, ERROR_PROTOCOL, "not a whole tar: %s", why);
+}
+
+/* Where its bytes are follows from where the next member begins: headers may have any length. */
+static int add_member(struct archive *a, struct archive_entry *entry, int64_t file_size,
+                      struct tar_members *ret, struct error *err)
+{
+    const char *name = archive_entry_pathname(entry);
+    const int64_t size = archive_entry_size(entry), header = archive_read_header_position(a);
+    const bool plain = archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry);
+
+    if (!name)
+        name = ""; /* not to be had in this locale: nothing that is looked for */
+    if (strlen(name) > TAR_NAME_LENGTH_MAX)
+        return error_set(err, ERROR_PROTOCOL, "a tar with a name of %zu bytes", strlen(name));
+    if (ret->count >= TAR_MEMBERS_MAX)
+        return error_set(err, ERROR_PROTOCOL, "a tar with more than %d members", TAR_MEMBERS_MAX);
+    struct tar_member member = {.name = xstrdup(name), .offset = -1};
+    if (archive_read_data_skip(a) != ARCHIVE_OK) {
+        free(member.name);
+        return damaged(a, err);
+    }
+    const int64_t end = archive_filter_bytes(a, 0);
+    if (plain && archive_entry_sparse_count(entry) == 0 && size >= 0 && size <= file_size) {
+        member.offset = end - padded(size);
+        member.size = size;
+    }
+    if (member.offset >= 0 &&
+        (member.offset < header + TAR_BLOCK || member.offset + size > file_size)) {
+        free(member.name);
+        return error_set(err, ERROR_PROTOCOL, "not a whole tar: it is cut short");
+    }
+    *array_add(ret->list, ret->count) = member;
+    return 0;
+}
+
+int tar_scan(int fd, struct tar_members *ret, struct error *err)
+{
+    struct stat st;
+    struct archive_entry *entry;
+    int r = -1, next;
+
+    *ret = (struct tar_members){0};
+    if (fstat(fd, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+        return error_set(err, ERROR_IO, "a tar that is not a regular file");
+    struct archive *a = archive_read_new();
+    if (!a)
+        abort(); /* out of memory */
+    if (archive_read_support_format_tar(a) != ARCHIVE_OK ||
+        archive_read_open_fd(a, fd, READ_BLOCK) != ARCHIVE_OK) {
+        (void)damaged(a, err);
+        goto out;
+    }
+    while ((next = archive_read_next_header(a, &entry)) == ARCHIVE_OK || next == ARCHIVE_WARN)
+        if (add_member(a, entry, st.st_size, ret, err) < 0)
+            goto out;
+    r = next == ARCHIVE_EOF ? 0 : damaged(a, err);
+out:
+    archive_read_free(a);
+    return r;
+}
