@@ -225,8 +225,9 @@ int cachedir_stage_publish(struct cachedir_stage *stage, struct error *err);
 void cachedir_stage_free(struct cachedir_stage *stage);
 
 /*
- * Open a blob for writing; what an earlier run left of it is kept. `insist`: do without the lock
- * if another holds it (its holder seems dead), with a file of our own; else that is ERROR_LOCKED.
+ * Open a blob for writing, and close it before the stage is freed; what an earlier run left of it
+ * is kept. `insist`: do without the lock if another holds it (its holder seems dead), with a file
+ * of our own; else that is ERROR_LOCKED.
  */
 int cachedir_blob_open(struct cachedir_stage *stage, const struct descriptor *blob, bool insist,
                        struct cachedir_blob **ret, struct error *err);

@@ -3,6 +3,7 @@
 #include "alloc.h"
 #include "json.h"
 #include "manifest.h"
+#include "reference.h"
 
 #include <string.h>
 
@@ -132,4 +133,86 @@ enum layer_encoding layer_encoding(const void *bytes, size_t len)
     if (len >= 4 && memcmp(bytes, "\x28\xb5\x2f\xfd", 4) == 0)
         return LAYER_ZSTD;
     return LAYER_PLAIN;
+}
+
+/* ---- writing ---- */
+
+#define DOCKER_LAYER "application/vnd.docker.image.rootfs.diff.tar"
+#define DOCKER_FOREIGN_LAYER "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+
+/* By what its bytes are, whatever the manifest says: the reader decides by them, too. */
+static const char *layer_type(const struct descriptor *layer, enum layer_encoding encoding)
+{
+    const bool foreign =
+        strstr(layer->media_type, ".nondistributable.") || strstr(layer->media_type, ".foreign.");
+    switch (encoding) {
+    case LAYER_PLAIN:
+        return DOCKER_LAYER;
+    case LAYER_ZSTD:
+        return DOCKER_LAYER ".zstd"; /* containerd's name for it */
+    case LAYER_GZIP:
+        break;
+    }
+    return foreign ? DOCKER_FOREIGN_LAYER : DOCKER_LAYER ".gzip";
+}
+
+static json_t *source_json(const struct descriptor *layer, const char *media_type)
+{
+    json_t *source = json_pack("{s:s, s:I, s:s}", "mediaType", media_type, "size",
+                               (json_int_t)layer->size, "digest", layer->digest.text);
+    if (!source)
+        abort(); /* out of memory */
+    if (layer->url_count > 0) {
+        json_t *urls = json_array();
+        for (size_t i = 0; i < layer->url_count; i++)
+            (void)json_array_append_new(urls, json_string(layer->urls[i]));
+        (void)json_object_set_new(source, "urls", urls);
+    }
+    return source;
+}
+
+/* One diff ID may stand for layers with different bytes: then the reader must look for itself. */
+static void drop_ambiguous(json_t *sources, const struct manifest *m, const struct digest *diff_ids)
+{
+    for (size_t i = 0; i < m->layer_count; i++) {
+        const json_t *source = json_object_get(sources, diff_ids[i].text);
+        const char *digest = source ? json_member_string(source, "digest") : NULL;
+        if (digest && strcmp(digest, m->layers[i].digest.text) != 0)
+            (void)json_object_del(sources, diff_ids[i].text);
+    }
+}
+
+char *docker_archive_format(const struct manifest *m, const struct digest *diff_ids,
+                            const enum layer_encoding *encodings, const char *tag)
+{
+    cleanup_json json_t *layers = json_array(), *sources = json_object();
+    for (size_t i = 0; i < m->layer_count; i++) {
+        const struct descriptor *layer = &m->layers[i];
+        cleanup_free char *name = xasprintf("blobs/sha256/%s", digest_hex(&layer->digest));
+        (void)json_array_append_new(layers, json_string(name));
+        (void)json_object_set_new(sources, diff_ids[i].text,
+                                  source_json(layer, layer_type(layer, encodings[i])));
+    }
+    drop_ambiguous(sources, m, diff_ids);
+    cleanup_free char *config = xasprintf("blobs/sha256/%s", digest_hex(&m->config.digest));
+    cleanup_json json_t *json = json_pack("[{s:s, s:o, s:O, s:O}]", "Config", config, "RepoTags",
+                                          tag ? json_pack("[s]", tag) : json_null(), "Layers",
+                                          layers, "LayerSources", sources);
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    if (!text)
+        abort(); /* out of memory: all of it is valid UTF-8 */
+    return text;
+}
+
+/* Made up so that each is a key of its own, with the longest type. */
+size_t docker_archive_format_max(const struct manifest *m)
+{
+    cleanup_free struct digest *diff_ids = xcalloc(m->layer_count + 1, sizeof *diff_ids);
+    cleanup_free enum layer_encoding *encodings = xcalloc(m->layer_count + 1, sizeof *encodings);
+    for (size_t i = 0; i < m->layer_count; i++) {
+        (void)snprintf(diff_ids[i].text, sizeof diff_ids[i].text, "sha256:%064zx", i);
+        encodings[i] = LAYER_GZIP;
+    }
+    cleanup_free char *text = docker_archive_format(m, diff_ids, encodings, "");
+    return strlen(text) + m->layer_count * sizeof DOCKER_FOREIGN_LAYER + 2 * REFERENCE_MAX;
 }

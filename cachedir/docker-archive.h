@@ -7,6 +7,7 @@
 
 #include "digest.h"
 #include "error.h"
+#include "manifest.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,6 +32,22 @@ struct docker_archive {
 /* ERROR_PROTOCOL: no JSON, not exactly one image, no config, too many layers, a bad source. */
 int docker_archive_parse(const void *bytes, size_t len, struct docker_archive *ret,
                          struct error *err);
+/* How the bytes of a layer are packed, by their magic, as the readers see it. */
+enum layer_encoding { LAYER_PLAIN, LAYER_GZIP, LAYER_ZSTD };
+#define LAYER_MAGIC_SIZE 4
+enum layer_encoding layer_encoding(const void *bytes, size_t len);
+
+/*
+ * What stands in our archives: every blob under blobs/sha256/<hex>, each once, and a source for
+ * every layer, with Docker's media types: then readers neither hash the layers nor mix types in
+ * what they build (go-containerregistry, pkg/v1/tarball). `diff_ids` and `encodings` have one
+ * element a layer; `tag` may be NULL. Owned text.
+ */
+char *docker_archive_format(const struct manifest *m, const struct digest *diff_ids,
+                            const enum layer_encoding *encodings, const char *tag);
+/* No text of it, whatever diff IDs, encodings and tag, is longer. */
+size_t docker_archive_format_max(const struct manifest *m);
+
 /* The source of a diff ID; NULL: none. */
 const struct docker_source *docker_archive_source(const struct docker_archive *a,
                                                   const struct digest *diff_id);
@@ -40,8 +57,3 @@ void docker_archive_release(struct docker_archive *a);
 /* The digest that a member's name means, as we, go-containerregistry and docker name them; to be
  * believed only after hashing. */
 bool docker_archive_digest(const char *name, struct digest *ret);
-
-/* How the bytes of a layer are packed, by their magic, as the readers see it. */
-enum layer_encoding { LAYER_PLAIN, LAYER_GZIP, LAYER_ZSTD };
-#define LAYER_MAGIC_SIZE 4
-enum layer_encoding layer_encoding(const void *bytes, size_t len);

@@ -151,6 +151,11 @@ bool cachedir_is_cache(struct cachedir *cd)
 
 bool cachedir_has_blob(struct cachedir *cd, const struct descriptor *blob)
 {
+    return cd->format->has_blob(cd, blob);
+}
+
+bool oci_has_blob(struct cachedir *cd, const struct descriptor *blob)
+{
     struct digest holder;
     return pool_has(blobs_directory(&cd->pool, &blob->digest), digest_hex(&blob->digest),
                     blob->size, NULL) ||

@@ -328,39 +328,59 @@ static int archive_manifest(struct cachedir *cd, const struct digest *digest, ch
     return 1;
 }
 
+int archive_hash(struct cachedir *cd, const struct cachedir_entry *e, struct error *err)
+{
+    for (size_t i = 0; i < e->blob_count; i++) {
+        int64_t start;
+        if (!e->blobs[i].present)
+            continue;
+        cleanup_free char *path = archive_blob_path(&e->digest, &e->blobs[i], &start);
+        cleanup_close int fd = fs_open(cd->root, path, O_RDONLY | O_NONBLOCK, 0);
+        if (fd < 0 && errno == ENOENT)
+            return error_set(err, ERROR_NOT_FOUND, "%s vanished", path);
+        if (fd < 0)
+            return error_errno(err, errno, "cannot read %s", path);
+        if (pool_hash(fd, start, &e->blobs[i].digest, e->blobs[i].size, NULL, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* kaniko's warmer leaves 0600, which only it can read, and unsynced. Not ours to change: then it
+ * stays. */
+static int make_readable(struct cachedir *cd, const char *name, struct error *err)
+{
+    struct stat st;
+    cleanup_close int fd = fs_open(cd->root, name, O_RDONLY | O_NONBLOCK, 0);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return errno == ENOENT ? 0 : error_errno(err, errno, "cannot read %s", name);
+    if (st.st_uid == cd->uid && (st.st_mode & 07777) != cd->file_mode &&
+        fchmod(fd, cd->file_mode) < 0)
+        return error_errno(err, errno, "%s", name);
+    if (fsync(fd) < 0)
+        return error_errno(err, errno, "cannot sync %s", name);
+    return 0;
+}
+
 /* Nobody hashed it before it was published here: we do, once. */
 static int archive_adopt(struct cachedir *cd, const struct digest *digest, struct error *err)
 {
     cleanup_cachedir_entry struct cachedir_entry e = {0};
+    cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, digest->text);
     if (archive_look(cd, digest, &e, err) < 0)
         return -1;
     if (e.state != CACHEDIR_COMPLETE)
         return error_set(err, ERROR_DIGEST, "%s is broken: %s", digest->text,
                          e.problem ? e.problem : "it vanished");
-    for (size_t i = 0; i < e.blob_count; i++) {
-        int64_t start;
-        if (!e.blobs[i].present)
-            continue;
-        cleanup_free char *path = archive_blob_path(digest, &e.blobs[i], &start);
-        cleanup_close int fd = fs_open(cd->root, path, O_RDONLY | O_NONBLOCK, 0);
-        struct stat st;
-        if (fd < 0 || fstat(fd, &st) < 0)
-            return error_errno(err, errno, "cannot read %s", path);
-        if (pool_hash(fd, start, &e.blobs[i].digest, e.blobs[i].size, NULL, err) < 0)
-            return -1;
-        /* kaniko's warmer leaves 0600, which only it can read. Not ours to change: then it stays.
-         */
-        if (st.st_uid == cd->uid && (st.st_mode & 07777) != cd->file_mode &&
-            fchmod(fd, cd->file_mode) < 0)
-            return error_errno(err, errno, "%s", path);
-        if (fsync(fd) < 0)
-            return error_errno(err, errno, "cannot sync %s", path);
-        if (e.blobs[i].offset == BESIDE && strncmp(e.media_type, "application/vnd.oci.", 20) == 0)
-            store_warn(cd,
-                       "%s: what archived kaniko's warmer left beside its archives makes builders "
-                       "write images that registries refuse: remove those entries and warm again",
-                       cd->path);
-    }
+    if (archive_hash(cd, &e, err) < 0 || make_readable(cd, digest->text, err) < 0 ||
+        make_readable(cd, beside, err) < 0)
+        return -1;
+    const struct cachedir_blob_info *manifest = entry_blob(&e, digest);
+    if (manifest && manifest->offset == BESIDE && strcmp(e.media_type, MEDIA_OCI_MANIFEST) == 0)
+        store_warn(cd,
+                   "%s: what archived kaniko's warmer left beside its archives makes builders "
+                   "write images that registries refuse: remove those entries and warm again",
+                   cd->path);
     return 0;
 }
 
@@ -383,5 +403,13 @@ const struct entry_format entry_archive = {
     .manifest = archive_manifest,
     .adopt = archive_adopt,
     .blob_path = archive_blob_path,
+    .stage_begin = archive_stage_begin,
+    .stage_take = archive_stage_take,
+    .stage_publish = archive_stage_publish,
+    .stage_give = archive_stage_give,
+    .stage_end = archive_stage_end,
+    .blob_place = archive_blob_place,
+    .blob_publish = archive_blob_publish,
+    .has_blob = archive_has_blob,
     .verify = archive_verify,
 };

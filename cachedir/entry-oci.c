@@ -318,6 +318,9 @@ const struct entry_format entry_oci = {
     .stage_begin = oci_stage_begin,
     .stage_take = oci_stage_take,
     .stage_publish = oci_stage_publish,
-    .blob_publish = pool_put,
+    .stage_give = oci_stage_give,
+    .blob_place = oci_blob_place,
+    .blob_publish = oci_blob_publish,
+    .has_blob = oci_has_blob,
     .verify = oci_verify,
 };

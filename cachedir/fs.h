@@ -46,6 +46,12 @@ int fs_pwrite_all(int fd, const void *data, size_t len, off_t offset);
  * it, else its bytes (by the kernel where it can). */
 int fs_copy(int from, int to, bool reflink);
 
+/* Copy `len` bytes between two places: what of it stands at the blocks' bounds in both by a
+ * reflink, where that is allowed and can be. A `from` that ends before is EIO. */
+int fs_copy_range(int from, int64_t from_start, int to, int64_t to_start, int64_t len,
+                  bool reflink);
+#define FS_CLONE_BLOCK 4096 /* bounds that every file system with reflinks takes */
+
 /* lstat below `dir`; the path may have several components, none a symlink. */
 int fs_stat(int dir, const char *path, struct stat *ret);
 

@@ -1,5 +1,6 @@
 /* Opening the directory, and what is true of it as long as it is open. */
 #include "alloc.h"
+#include "archives.h"
 #include "store.h"
 #include "text.h"
 
@@ -328,6 +329,7 @@ void cachedir_close(struct cachedir *cd)
     cachedir_names_free(cd->names, cd->name_count);
     free(cd->holders);
     tdestroy(cd->trusted, free);
+    archives_release(cd);
     pthread_mutex_destroy(&cd->mutex);
     free(cd->path);
     free(cd);

@@ -71,7 +71,9 @@ static int try_to_mend(struct cachedir *cd, const struct cachedir_entry *entry,
     }
     int all = take_everything(stage, err);
     if (all > 0) {
-        *ret = is_right(stage, entry) ? CACHEDIR_REPAIR_NOTHING : CACHEDIR_REPAIR_MENDED;
+        *ret = (cd->format->is_file ? stage->stands : is_right(stage, entry))
+                   ? CACHEDIR_REPAIR_NOTHING
+                   : CACHEDIR_REPAIR_MENDED;
         if (*ret == CACHEDIR_REPAIR_MENDED && mend(stage, entry, err) < 0)
             all = -1;
     }

@@ -13,6 +13,7 @@
  */
 #include "alloc.h"
 #include "json.h"
+#include "partial.h"
 #include "store.h"
 #include "text.h"
 
@@ -29,9 +30,6 @@ int cachedir_stage_new(struct cachedir *cd, const struct digest *digest, const c
     if (!digest_is_sha256(digest))
         return error_set(err, ERROR_PROTOCOL, "the builder reads only sha256 manifests, not %s",
                          digest->text);
-    if (!cd->format->stage_begin)
-        return error_set(err, ERROR_USAGE, "%s holds docker-archives, which are kept and not made",
-                         cd->path);
     struct cachedir_stage *stage = xcalloc(1, sizeof *stage);
     stage->cd = cd;
     stage->digest = *digest;
@@ -74,6 +72,8 @@ void cachedir_stage_free(struct cachedir_stage *stage)
 {
     if (!stage)
         return;
+    if (stage->cd->format->stage_end)
+        stage->cd->format->stage_end(stage);
     blobs_close(&stage->blobs);
     if (stage->dir >= 0)
         close(stage->dir);
@@ -149,6 +149,49 @@ int oci_stage_take(struct cachedir_stage *stage, const struct descriptor *blob, 
     if (given == 0 && pool_holder(cd, &blob->digest, &holder))
         given = adopt_from(stage, &holder, blob, to, err);
     return given;
+}
+
+int oci_blob_place(struct cachedir_blob *b, bool insist, struct error *err)
+{
+    b->owns_partial = true;
+    return partial_open(b->stage->cd, &b->digest, b->size, insist, &b->partial, err);
+}
+
+int oci_blob_publish(struct cachedir_blob *b, struct error *err)
+{
+    struct cachedir *cd = b->stage->cd;
+    const int fd = b->partial->fd;
+    /* A copy of somebody's partial file, or one that was longer once, may have a tail. */
+    if (ftruncate(fd, b->size) < 0 || fchmod(fd, cd->file_mode) < 0 || fsync(fd) < 0)
+        return error_errno(err, errno, "cannot sync %s", b->digest.text);
+    return pool_put(cd, cd->partial, b->partial->name, &b->digest, err);
+}
+
+int oci_stage_give(struct cachedir_stage *stage, const struct descriptor *blob, int fd,
+                   int64_t start, struct error *err)
+{
+    struct cachedir *cd = stage->cd;
+    const char *name = digest_hex(&blob->digest);
+    const int to = blobs_make_directory(cd, &stage->blobs, &blob->digest);
+    cleanup_error struct error why = {0};
+
+    cleanup_close int copy =
+        to < 0 ? -1 : fs_open(to, name, O_RDWR | O_CREAT | O_EXCL, cd->file_mode);
+    if (copy < 0)
+        return error_errno(err, errno, "cannot create blob %s", name);
+    if (fs_copy_range(fd, start == WHOLE_FILE ? 0 : start, copy, 0, blob->size,
+                      store_able(cd, CACHEDIR_REFLINKS)) < 0)
+        (void)error_errno(&why, errno, "cannot copy blob %s", name);
+    else if (pool_hash(copy, WHOLE_FILE, &blob->digest, blob->size, NULL, &why) == 0 &&
+             (fchmod(copy, cd->file_mode) < 0 || fsync(copy) < 0))
+        (void)error_errno(&why, errno, "cannot sync blob %s", name);
+    if (why.kind == ERROR_NONE)
+        return pool_put(cd, to, name, &blob->digest, err) < 0 ? -1 : 1;
+    (void)unlinkat(to, name, 0);
+    if (why.kind == ERROR_DIGEST)
+        return 0;
+    error_move(err, &why);
+    return -1;
 }
 
 /* ---- publishing ---- */

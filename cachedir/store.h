@@ -7,6 +7,7 @@
  *     said, flushed    what cachedir_name_set() said in this process
  *     names      what index.json said when cachedir_name_find() was first asked
  *     holders    which entries of kaniko's own warmers hold which blobs
+ *     archives   which docker-archives hold which blobs (held while new ones' headers are read)
  *     trusted    inodes that were hashed in this run and found good
  * `without` is atomic. Everything else is set by cachedir_open() and constant.
  */
@@ -68,7 +69,8 @@ struct cachedir {
     struct holder *holders;
     size_t holder_count;
     bool holders_known;
-    void *trusted; /* tsearch(3) tree of struct trusted */
+    struct archives *archives; /* archives.h; NULL: not asked for yet */
+    void *trusted;             /* tsearch(3) tree of struct trusted */
 };
 
 /* Tell `warn`, once a cause: the format string is the cause. */
@@ -155,6 +157,25 @@ struct cachedir_stage {
     int dir;
     struct blobs blobs;
     bool published;
+    struct archive_stage *archive; /* format docker-archive */
+    bool stands; /* docker-archive: what stands there is whole, and nothing is to be made */
+};
+
+struct partial; /* partial.h */
+
+struct cachedir_blob {
+    struct cachedir_stage *stage;
+    struct digest digest;
+    int64_t size;
+    struct partial *partial;
+    int64_t base;               /* where it begins in there */
+    bool owns_partial;          /* else it is the stage's */
+    struct cachedir_lock *lock; /* beside the partial file's; may be NULL */
+    bool committed;
+    /* guarded by the partial file's mutex: */
+    int64_t hashed;
+    bool hashing; /* somebody has the hasher's role */
+    struct hasher *hasher;
 };
 
 /* What archived kaniko's warmer appends to an archive's name for the manifest beside it. */
@@ -178,9 +199,16 @@ struct entry_format {
     int (*stage_take)(struct cachedir_stage *stage, const struct descriptor *blob,
                       struct error *err);
     int (*stage_publish)(struct cachedir_stage *stage, struct error *err);
-    /* Where the bytes of a blob are to be written, and how they become takeable. */
-    int (*blob_publish)(struct cachedir *cd, int partial, const char *name,
-                        const struct digest *digest, struct error *err);
+    /* Take a blob from an open file, from `start` on or WHOLE_FILE: copied or cloned, and hashed.
+     * 1 it is in, 0 it is not good, -1. */
+    int (*stage_give)(struct cachedir_stage *stage, const struct descriptor *blob, int fd,
+                      int64_t start, struct error *err);
+    void (*stage_end)(struct cachedir_stage *stage); /* what it holds; may be NULL */
+    /* Where the bytes of a blob are to be written (partial, base, lock), and how they become
+     * takeable once they are all there and hashed. */
+    int (*blob_place)(struct cachedir_blob *b, bool insist, struct error *err);
+    int (*blob_publish)(struct cachedir_blob *b, struct error *err);
+    bool (*has_blob)(struct cachedir *cd, const struct descriptor *blob);
     /* What verify() knows about one entry beyond look(): stray and missing files. */
     int (*verify)(struct cachedir *cd, const struct cachedir_entry *entry,
                   void (*problem)(void *userdata, const char *where, const char *what),
@@ -191,9 +219,26 @@ extern const struct entry_format entry_oci, entry_archive;
 int oci_manifest(struct cachedir *cd, const struct digest *digest, char **ret, size_t *ret_len,
                  struct error *err);
 int oci_adopt(struct cachedir *cd, const struct digest *digest, struct error *err);
+bool oci_has_blob(struct cachedir *cd, const struct descriptor *blob);
+int oci_blob_place(struct cachedir_blob *b, bool insist, struct error *err);
+int oci_blob_publish(struct cachedir_blob *b, struct error *err);
+int oci_stage_give(struct cachedir_stage *stage, const struct descriptor *blob, int fd,
+                   int64_t start, struct error *err);
 int oci_stage_begin(struct cachedir_stage *stage, struct error *err);
 int oci_stage_take(struct cachedir_stage *stage, const struct descriptor *blob, struct error *err);
 int oci_stage_publish(struct cachedir_stage *stage, struct error *err);
+bool archive_has_blob(struct cachedir *cd, const struct descriptor *blob);
+int archive_blob_place(struct cachedir_blob *b, bool insist, struct error *err);
+int archive_blob_publish(struct cachedir_blob *b, struct error *err);
+int archive_stage_begin(struct cachedir_stage *stage, struct error *err);
+int archive_stage_take(struct cachedir_stage *stage, const struct descriptor *blob,
+                       struct error *err);
+int archive_stage_give(struct cachedir_stage *stage, const struct descriptor *blob, int fd,
+                       int64_t start, struct error *err);
+int archive_stage_publish(struct cachedir_stage *stage, struct error *err);
+void archive_stage_end(struct cachedir_stage *stage);
+/* Hash all blobs of an entry: ERROR_DIGEST when one is not good. */
+int archive_hash(struct cachedir *cd, const struct cachedir_entry *e, struct error *err);
 
 void entry_broken(struct cachedir_entry *e, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

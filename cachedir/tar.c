@@ -95,3 +95,75 @@ out:
     archive_read_free(a);
     return r;
 }
+
+/* ---- writing: POSIX ustar ---- */
+
+#define FIELD_NAME 0
+#define FIELD_MODE 100
+#define FIELD_OWNER 108
+#define FIELD_GROUP 116
+#define FIELD_SIZE 124
+#define FIELD_TIME 136
+#define FIELD_CHECKSUM 148
+#define FIELD_TYPE 156
+#define FIELD_MAGIC 257
+#define OCTAL_SIZE_MAX INT64_C(077777777777)
+
+static void put_octal(char *field, int digits, uint64_t value)
+{
+    for (int i = digits - 1; i >= 0; i--, value /= 8)
+        field[i] = (char)('0' + value % 8);
+}
+
+/* What does not fit in octal is binary, as GNU writes it and everybody reads it. */
+static void put_size(char *field, uint64_t size)
+{
+    if (size <= OCTAL_SIZE_MAX) {
+        put_octal(field, 11, size);
+        return;
+    }
+    for (int i = 11; i > 0; i--, size /= 256)
+        field[i] = (char)(size % 256);
+    field[0] = (char)0x80;
+}
+
+static void put_header(char ret[TAR_BLOCK], const char *name, int64_t size, char type)
+{
+    unsigned sum = 0;
+    memset(ret, 0, TAR_BLOCK);
+    memcpy(ret + FIELD_NAME, name, strlen(name));
+    put_octal(ret + FIELD_MODE, 7, 0644);
+    put_octal(ret + FIELD_OWNER, 7, 0);
+    put_octal(ret + FIELD_GROUP, 7, 0);
+    put_size(ret + FIELD_SIZE, (uint64_t)size);
+    put_octal(ret + FIELD_TIME, 11, 0);
+    ret[FIELD_TYPE] = type;
+    memcpy(ret + FIELD_MAGIC,
+           "ustar\0"
+           "00",
+           8);
+    memset(ret + FIELD_CHECKSUM, ' ', 8);
+    for (size_t i = 0; i < TAR_BLOCK; i++)
+        sum += (unsigned char)ret[i];
+    put_octal(ret + FIELD_CHECKSUM, 6, sum);
+    ret[FIELD_CHECKSUM + 6] = '\0';
+}
+
+void tar_header(char ret[TAR_BLOCK], const char *name, int64_t size)
+{
+    put_header(ret, name, size, '0');
+}
+
+/* One record of an extended header: "LENGTH comment=...\n", LENGTH being all of it. */
+void tar_padding(char *ret, size_t len)
+{
+    if (len == 0)
+        return;
+    char *body = ret + TAR_BLOCK;
+    const size_t record = len - TAR_BLOCK;
+    put_header(ret, "padding", (int64_t)record, 'x');
+    memset(body, '-', record);
+    cleanup_free char *key = xasprintf("%zu comment=", record);
+    memcpy(body, key, strlen(key));
+    body[record - 1] = '\n';
+}

@@ -32,5 +32,14 @@ struct tar_members {
 int tar_scan(int fd, struct tar_members *ret, struct error *err);
 /* The first of that name; NULL: none. */
 const struct tar_member *tar_find(const struct tar_members *members, const char *name);
+
+/* A member's header: a regular file's, mode 0644, of nobody. The name has at most 100 bytes. */
+void tar_header(char ret[TAR_BLOCK], const char *name, int64_t size);
+/* Fill `len` bytes before a header so that readers skip them: none, or at least two blocks, and at
+ * most TAR_PADDING_MAX. A comment of the pax format (POSIX pax, "comment"). */
+#define TAR_PADDING_MAX (16 * TAR_BLOCK)
+void tar_padding(char *ret, size_t len);
+#define TAR_END (2 * TAR_BLOCK) /* zeros at the end of a tar */
+
 void tar_members_release(struct tar_members *members);
 #define cleanup_tar_members __attribute__((cleanup(tar_members_release)))

@@ -24,6 +24,7 @@ struct settings {
     char **images;       /* NULL-terminated, or NULL: none */
     char **images_files; /* the same; "-" is stdin */
     const char *cache_dir;
+    enum cachedir_format format;
     struct platform *platforms; /* for images that name none; the machine's own if none was given */
     size_t platform_count;
     bool force;
@@ -64,13 +65,14 @@ struct settings {
     const char *completion; /* for this shell; NULL: no */
 
     char **platform_names; /* as typed */
+    int format_choice;     /* -1: not given */
 };
 
 /*
  * Fill *ret from the defaults, the command line, then the environment (KANIKO_REGISTRY_MAP and
- * KANIKO_REGISTRY_MIRROR add to their options; FF_KANIKO_OCI_WARMER must not ask for another format
- * than oci). ERROR_USAGE quotes what is wrong. With help, version or completion nothing else is
- * checked. *ret must be released in any case.
+ * KANIKO_REGISTRY_MIRROR add to their options; FF_KANIKO_OCI_WARMER decides about the format
+ * where --format does not). ERROR_USAGE quotes what is wrong. With help, version or completion
+ * nothing else is checked. *ret must be released in any case.
  */
 int settings_load(int argc, char **argv, struct settings *ret, struct error *err);
 void settings_release(struct settings *s);
