@@ -393,6 +393,32 @@ int cachedir_space(struct cachedir *cd, int64_t *ret_size, int64_t *ret_free, st
 /* How much is here. */
 int cachedir_usage(struct cachedir *cd, struct cachedir_usage *ret, struct error *err);
 
+/* One entry, told when it is done with. */
+struct cachedir_conversion {
+    const struct digest *digest;
+    const char *reference; /* NULL: none is known; safe to print */
+    const char *kept;      /* why it stays as it is; NULL: it was converted; safe to print */
+    int64_t bytes;         /* of its blobs */
+};
+
+struct cachedir_convert_result {
+    size_t converted, already, kept;
+    int64_t bytes; /* of the blobs of what was converted */
+};
+
+/*
+ * Give the directory another format without fetching anything: entry by entry, each in one step
+ * where the volume can exchange names (else its builder misses it for a moment), with its clock.
+ * What the format cannot hold, what is broken, and what another process works on stays as it is,
+ * and is told. Killed or stopped in between (ERROR_INTERRUPTED), or out of space, it goes on when
+ * it is called again; until then the directory has its old format. Builds that read a directory
+ * while it is converted may fail. `cd` must be closed afterwards. ERROR_LOCKED: a prune or another
+ * conversion is at work.
+ */
+int cachedir_convert(struct cachedir *cd, enum cachedir_format to, const volatile bool *stop,
+                     void (*told)(void *userdata, const struct cachedir_conversion *conversion),
+                     void *userdata, struct cachedir_convert_result *ret, struct error *err);
+
 enum cachedir_verdict { CACHEDIR_GOOD, CACHEDIR_WEAKER, CACHEDIR_BAD, CACHEDIR_UNKNOWN };
 
 struct cachedir_finding {

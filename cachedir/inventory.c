@@ -354,7 +354,7 @@ static int count_users(struct inventory *inv, struct error *err)
             if (blob)
                 blob->users++;
         }
-    if (names_blobs(inv->cd, &named, &named_count, err) < 0)
+    if (names_blobs(inv->cd, false, &named, &named_count, err) < 0)
         return -1;
     for (size_t i = 0; i < named_count; i++) {
         struct thing *blob = inventory_blob(inv, &named[i]);

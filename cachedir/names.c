@@ -259,7 +259,8 @@ static void add_named(struct cachedir *cd, const struct digest *digest, struct d
         *array_add(*list, *count) = m.layers[i].digest;
 }
 
-int names_blobs(struct cachedir *cd, struct digest **ret, size_t *ret_count, struct error *err)
+int names_blobs(struct cachedir *cd, bool others_only, struct digest **ret, size_t *ret_count,
+                struct error *err)
 {
     cleanup_free char *text = NULL;
     size_t len, i;
@@ -284,7 +285,7 @@ int names_blobs(struct cachedir *cd, struct digest **ret, size_t *ret_count, str
         /* Of ours the entries keep everything but the index that joins several platforms. */
         if (!is_ours)
             add_named(cd, &digest, ret, ret_count, 0);
-        else if (type && media_type_is_index(type))
+        else if (!others_only && type && media_type_is_index(type))
             *array_add(*ret, *ret_count) = digest;
     }
     return 0;

@@ -125,9 +125,8 @@ static int open_root(struct cachedir *cd, bool create, struct error *err)
     return 0;
 }
 
-/* A small file, whole or not at all. */
-static int put_file(struct cachedir *cd, int dir, const char *name, const char *text,
-                    struct error *err)
+int store_put_file(struct cachedir *cd, int dir, const char *name, const char *text,
+                   struct error *err)
 {
     char temporary[FS_NAME_MAX];
     fs_random_name(temporary, "new-");
@@ -242,7 +241,7 @@ static int record_format(struct cachedir *cd, struct error *err)
     close(probe);
     (void)unlinkat(cd->own, "probe:colon", 0);
     cleanup_free char *text = xasprintf("%s\n", cd->format->name);
-    return put_file(cd, cd->own, "format", text, err);
+    return store_put_file(cd, cd->own, "format", text, err);
 }
 
 static int open_parts(struct cachedir *cd, bool create, struct error *err)
@@ -276,11 +275,12 @@ static int open_layout(struct cachedir *cd, bool create, struct error *err)
     struct stat st;
     if (fstatat(cd->root, "oci-layout", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
         return 0;
-    return put_file(cd, cd->root, "oci-layout", LAYOUT_TEXT, err);
+    return store_put_file(cd, cd->root, "oci-layout", LAYOUT_TEXT, err);
 }
 
-int cachedir_open(const char *path, const struct cachedir_options *options, struct cachedir **ret,
-                  struct error *err)
+/* `forced`: with this format, whatever the directory has; NULL: with the directory's own. */
+static int open_as(const char *path, const struct cachedir_options *options,
+                   const struct entry_format *forced, struct cachedir **ret, struct error *err)
 {
     cleanup_cachedir struct cachedir *cd = xcalloc(1, sizeof *cd);
 
@@ -301,7 +301,11 @@ int cachedir_open(const char *path, const struct cachedir_options *options, stru
     if (options->create && store_check_writable(cd, err) < 0)
         return -1;
     /* Before anything is made: a wrong --format leaves no trace. */
-    const int recorded = settle_format(cd, options->format, err);
+    int recorded = 1;
+    if (forced)
+        cd->format = forced;
+    else
+        recorded = settle_format(cd, options->format, err);
     if (recorded < 0 || open_parts(cd, options->create, err) < 0)
         return -1;
     if (!cd->format->is_file && open_layout(cd, options->create, err) < 0)
@@ -310,6 +314,22 @@ int cachedir_open(const char *path, const struct cachedir_options *options, stru
         return -1;
     *ret = take_ptr(cd);
     return 0;
+}
+
+int cachedir_open(const char *path, const struct cachedir_options *options, struct cachedir **ret,
+                  struct error *err)
+{
+    return open_as(path, options, NULL, ret, err);
+}
+
+int store_open_as(const struct cachedir *cd, const struct entry_format *format, bool create,
+                  struct cachedir **ret, struct error *err)
+{
+    const struct cachedir_options options = {.create = create,
+                                             .without = atomic_load(&cd->without),
+                                             .warn = cd->warn,
+                                             .userdata = cd->userdata};
+    return open_as(cd->path, &options, format, ret, err);
 }
 
 void cachedir_close(struct cachedir *cd)

@@ -205,7 +205,7 @@ void archive_stage_end(struct cachedir_stage *stage)
     struct archive_stage *a = stage->archive;
     if (!a)
         return;
-    partial_close(a->partial, stage->published);
+    partial_close(a->partial, stage->published || stage->abandoned);
     free(a->slots);
     free(a);
     stage->archive = NULL;
@@ -519,14 +519,14 @@ int archive_stage_publish(struct cachedir_stage *stage, struct error *err)
     cleanup_cachedir_entry struct cachedir_entry entry = {0};
 
     if (!stage->stands) {
-        if (finish(stage, err) < 0 || make_visible(stage, err) < 0)
+        if (finish(stage, err) < 0 || stage_set_time(stage, stage->archive->partial->fd, err) < 0 ||
+            make_visible(stage, err) < 0)
             return -1;
         stage->published = true;
         if (fs_sync_directory(cd->root) < 0)
             return error_errno(err, errno, "cannot sync %s", cd->path);
     }
-    if (cachedir_renew(cd, &stage->digest, err) < 0 ||
-        cd->format->look(cd, &stage->digest, &entry, err) < 0)
+    if (stage_begin_life(stage, err) < 0 || cd->format->look(cd, &stage->digest, &entry, err) < 0)
         return -1;
     if (entry.state != CACHEDIR_COMPLETE)
         return error_set(err, ERROR_IO, "%s is not whole after it was published: %s",

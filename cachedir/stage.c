@@ -410,18 +410,36 @@ static int make_visible(struct cachedir_stage *stage, struct error *err)
     return make_in_place(stage, dir, err);
 }
 
+int stage_set_time(const struct cachedir_stage *stage, int fd, struct error *err)
+{
+    if (stage->renewed &&
+        futimens(fd, (const struct timespec[]){{.tv_nsec = UTIME_OMIT}, *stage->renewed}) < 0)
+        return error_errno(err, errno, "cannot give %s its time back", stage->digest.text);
+    return 0;
+}
+
+int stage_begin_life(const struct cachedir_stage *stage, struct error *err)
+{
+    if (!stage->renewed)
+        return cachedir_renew(stage->cd, &stage->digest, err);
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, *stage->renewed};
+    if (utimensat(stage->cd->root, stage->digest.text, times, AT_SYMLINK_NOFOLLOW) < 0)
+        return error_errno(err, errno, "cannot give %s its time back", stage->digest.text);
+    return 0;
+}
+
 int oci_stage_publish(struct cachedir_stage *stage, struct error *err)
 {
     struct cachedir *cd = stage->cd;
     cleanup_cachedir_entry struct cachedir_entry entry = {0};
 
-    if (finish_stage(stage, err) < 0 || make_visible(stage, err) < 0)
+    if (finish_stage(stage, err) < 0 || stage_set_time(stage, stage->dir, err) < 0 ||
+        make_visible(stage, err) < 0)
         return -1;
     if (fs_sync_directory(cd->root) < 0)
         return error_errno(err, errno, "cannot sync %s", cd->path);
     /* Whichever way it came to stand there, its life begins now, and it must be whole. */
-    if (cachedir_renew(cd, &stage->digest, err) < 0 ||
-        cd->format->look(cd, &stage->digest, &entry, err) < 0)
+    if (stage_begin_life(stage, err) < 0 || cd->format->look(cd, &stage->digest, &entry, err) < 0)
         return -1;
     if (entry.state != CACHEDIR_COMPLETE)
         return error_set(err, ERROR_IO, "%s is not whole after it was published: %s",

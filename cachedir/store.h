@@ -85,6 +85,13 @@ int store_check_writable(const struct cachedir *cd, struct error *err);
 int store_error(struct cachedir *cd, int errnum, int dir, const char *name, struct error *err,
                 const char *format, ...) __attribute__((format(printf, 6, 7)));
 
+/* A small file, whole or not at all. */
+int store_put_file(struct cachedir *cd, int dir, const char *name, const char *text,
+                   struct error *err);
+/* The same directory once more, with this format whatever it has: to convert it. Nothing is
+ * recorded. */
+int store_open_as(const struct cachedir *cd, const struct entry_format *format, bool create,
+                  struct cachedir **ret, struct error *err);
 /* The directory that index.json is in: the root's is an OCI layout's. */
 int store_names_directory(const struct cachedir *cd);
 
@@ -137,8 +144,10 @@ bool pool_holder(struct cachedir *cd, const struct digest *digest, struct digest
 /* ---- names.c ---- */
 
 /* The blobs that index.json at the root keeps, beside those of entries: the indexes of ours that
- * join several platforms, and whatever other tools put there, with all that it names. */
-int names_blobs(struct cachedir *cd, struct digest **ret, size_t *ret_count, struct error *err);
+ * join several platforms, and (alone, if `others_only`) whatever other tools put there, with all
+ * that it names. */
+int names_blobs(struct cachedir *cd, bool others_only, struct digest **ret, size_t *ret_count,
+                struct error *err);
 
 /* ---- the formats of entries ---- */
 
@@ -156,8 +165,9 @@ struct cachedir_stage {
     char name[FS_NAME_MAX]; /* below .basewarm/stage */
     int dir;
     struct blobs blobs;
-    bool published;
-    struct archive_stage *archive; /* format docker-archive */
+    const struct timespec *renewed; /* when its life began, if not when it is published */
+    bool published, abandoned;      /* abandoned: nothing of it is to be kept for another try */
+    struct archive_stage *archive;  /* format docker-archive */
     bool stands; /* docker-archive: what stands there is whole, and nothing is to be made */
 };
 
@@ -239,6 +249,10 @@ int archive_stage_publish(struct cachedir_stage *stage, struct error *err);
 void archive_stage_end(struct cachedir_stage *stage);
 /* Hash all blobs of an entry: ERROR_DIGEST when one is not good. */
 int archive_hash(struct cachedir *cd, const struct cachedir_entry *e, struct error *err);
+
+/* Before it becomes visible, and afterwards: the entry's life begins, or goes on. */
+int stage_set_time(const struct cachedir_stage *stage, int fd, struct error *err);
+int stage_begin_life(const struct cachedir_stage *stage, struct error *err);
 
 void entry_broken(struct cachedir_entry *e, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -42,6 +42,12 @@ check() { # BINARY [ENVIRONMENT]
     build "$registry/app:1"
     expect_hit "$app"
 
+    step "converted, from archives that were made here and from entries that were"
+    expect_exit 0 cachedir -c "$cache" convert --to oci
+    expect_exit 0 cachedir -c "$cache" convert --to docker-archive
+    build "$registry/app:1"
+    expect_hit "$app"
+
     step "FROM by digest, with the registry stopped and no network"
     pinned=$registry/base:1@$base
     stop_server "$registry_pid"

@@ -35,6 +35,12 @@ warm --image "$registry/base:1"
 build "$registry/base:1"
 expect_hit "$base"
 
+step "entries that were converted from archives are hits"
+expect_exit 0 cachedir -c "$cache" convert --to docker-archive
+expect_exit 0 cachedir -c "$cache" convert --to oci
+build "$registry/app:1"
+expect_hit "$(digest_of app:1 "$platform")"
+
 step "FROM by digest, with the registry stopped and no network"
 pinned=$registry/base:1@$base
 stop_server "$registry_pid"
