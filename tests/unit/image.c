@@ -121,6 +121,16 @@ char *test_directory_make(void)
 
 void test_directory_remove(char *path)
 {
-    (void)fs_remove(AT_FDCWD, path);
+    /* fs.h's functions take names below a directory, never an absolute path. */
+    cleanup_close int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_names char **names = NULL;
+    size_t count = 0;
+    if (dir < 0 || fs_names(dir, &names, &count) < 0)
+        abort();
+    for (size_t i = 0; i < count; i++)
+        if (fs_remove(dir, names[i]) < 0)
+            abort();
+    if (rmdir(path) < 0)
+        abort();
     free(path);
 }
