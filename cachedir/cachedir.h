@@ -10,6 +10,11 @@
  *     <dir>/.warmer-locks/              locks that kaniko's own warmer takes too
  *     <dir>/.basewarm/                  format, partial/, stage/, trash/, locks: ours alone
  *
+ * and in format docker-archive, which archived kaniko and envbuilder read:
+ *
+ *     <dir>/sha256:<hex>              an entry: a tar with everything in it; no pool, no layout
+ *     <dir>/.basewarm/                as above, and index.json
+ *
  * What it promises:
  *   - An entry becomes visible by one rename, after every blob's size and digest matched and
  *     everything was synced. A crash at any instant leaves the old state or the new one.

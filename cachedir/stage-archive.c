@@ -56,6 +56,14 @@ static struct slot *find_slot(const struct archive_stage *a, const struct digest
     return NULL;
 }
 
+/* Its manifest names no such blob, or with another size: whoever asks is wrong. */
+static int no_place(const struct cachedir_stage *stage, const struct digest *digest,
+                    struct error *err)
+{
+    return error_set(err, ERROR_IO, "%s has no place in the archive of %s", digest->text,
+                     stage->digest.text);
+}
+
 /* Returns where the next member begins. */
 static int64_t place(struct archive_stage *a, const struct descriptor *blob, int64_t at)
 {
@@ -334,8 +342,7 @@ int archive_blob_place(struct cachedir_blob *b, bool insist, struct error *err)
     cleanup_error struct error why = {0};
 
     if (!slot || slot->size != b->size)
-        return error_set(err, ERROR_IO, "%s has no place in the archive of %s", b->digest.text,
-                         b->stage->digest.text);
+        return no_place(b->stage, &b->digest, err);
     /* One process fetches it, and all archives here take it from there. */
     if (lock_take(cd, cd->blob_locks, digest_hex(&b->digest), true, &b->lock, &why) < 0 &&
         (why.kind != ERROR_LOCKED || !insist)) {
@@ -350,7 +357,8 @@ int archive_blob_place(struct cachedir_blob *b, bool insist, struct error *err)
 
 int archive_blob_publish(struct cachedir_blob *b, struct error *err)
 {
-    return set_taken(b->stage, find_slot(b->stage->archive, &b->digest), err);
+    struct slot *slot = find_slot(b->stage->archive, &b->digest);
+    return slot ? set_taken(b->stage, slot, err) : no_place(b->stage, &b->digest, err);
 }
 
 /* ---- publishing ---- */
@@ -368,6 +376,8 @@ static int read_encodings(struct cachedir_stage *stage, enum layer_encoding *ret
     for (size_t i = 0; i < m->layer_count; i++) {
         char magic[LAYER_MAGIC_SIZE];
         const struct slot *slot = find_slot(a, &m->layers[i].digest);
+        if (!slot)
+            return no_place(stage, &m->layers[i].digest, err);
         const size_t len = slot->size < LAYER_MAGIC_SIZE ? (size_t)slot->size : LAYER_MAGIC_SIZE;
         if (fs_pread_all(a->partial->fd, magic, len, slot->offset) < 0)
             return error_errno(err, errno, "cannot read back %s", slot->digest.text);

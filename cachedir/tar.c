@@ -107,6 +107,7 @@ out:
 #define FIELD_CHECKSUM 148
 #define FIELD_TYPE 156
 #define FIELD_MAGIC 257
+#define FIELD_VERSION 263
 #define OCTAL_SIZE_MAX INT64_C(077777777777)
 
 static void put_octal(char *field, int digits, uint64_t value)
@@ -131,17 +132,15 @@ static void put_header(char ret[TAR_BLOCK], const char *name, int64_t size, char
 {
     unsigned sum = 0;
     memset(ret, 0, TAR_BLOCK);
-    memcpy(ret + FIELD_NAME, name, strlen(name));
+    (void)snprintf(ret + FIELD_NAME, FIELD_MODE, "%s", name);
     put_octal(ret + FIELD_MODE, 7, 0644);
     put_octal(ret + FIELD_OWNER, 7, 0);
     put_octal(ret + FIELD_GROUP, 7, 0);
     put_size(ret + FIELD_SIZE, (uint64_t)size);
     put_octal(ret + FIELD_TIME, 11, 0);
     ret[FIELD_TYPE] = type;
-    memcpy(ret + FIELD_MAGIC,
-           "ustar\0"
-           "00",
-           8);
+    (void)snprintf(ret + FIELD_MAGIC, 6, "ustar");
+    put_octal(ret + FIELD_VERSION, 2, 0);
     memset(ret + FIELD_CHECKSUM, ' ', 8);
     for (size_t i = 0; i < TAR_BLOCK; i++)
         sum += (unsigned char)ret[i];
@@ -164,6 +163,7 @@ void tar_padding(char *ret, size_t len)
     put_header(ret, "padding", (int64_t)record, 'x');
     memset(body, '-', record);
     cleanup_free char *key = xasprintf("%zu comment=", record);
-    memcpy(body, key, strlen(key));
+    for (size_t i = 0; key[i]; i++)
+        body[i] = key[i];
     body[record - 1] = '\n';
 }

@@ -33,7 +33,7 @@ int tar_scan(int fd, struct tar_members *ret, struct error *err);
 /* The first of that name; NULL: none. */
 const struct tar_member *tar_find(const struct tar_members *members, const char *name);
 
-/* A member's header: a regular file's, mode 0644, of nobody. The name has at most 100 bytes. */
+/* A member's header: a regular file's, mode 0644, of nobody. The name has at most 99 bytes. */
 void tar_header(char ret[TAR_BLOCK], const char *name, int64_t size);
 /* Fill `len` bytes before a header so that readers skip them: none, or at least two blocks, and at
  * most TAR_PADDING_MAX. A comment of the pax format (POSIX pax, "comment"). */

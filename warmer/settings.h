@@ -24,7 +24,6 @@ struct settings {
     char **images;       /* NULL-terminated, or NULL: none */
     char **images_files; /* the same; "-" is stdin */
     const char *cache_dir;
-    enum cachedir_format format;
     struct platform *platforms; /* for images that name none; the machine's own if none was given */
     size_t platform_count;
     bool force;
@@ -54,8 +53,10 @@ struct settings {
     int fail;           /* enum fail_policy */
     int progress;       /* enum progress_mode */
     const char *report; /* NULL: none */
-    int verbosity;      /* enum log_level */
-    int log_format;     /* enum log_format */
+    enum cachedir_format format;
+    int format_choice; /* what --format says of it; -1: nothing */
+    int verbosity;     /* enum log_level */
+    int log_format;    /* enum log_format */
     bool log_timestamp;
 
     /* instead of warming */
@@ -65,7 +66,6 @@ struct settings {
     const char *completion; /* for this shell; NULL: no */
 
     char **platform_names; /* as typed */
-    int format_choice;     /* -1: not given */
 };
 
 /*
