@@ -39,6 +39,7 @@ struct archive_stage {
     size_t slot_count;
     int64_t json_size, manifest_offset, size;
     struct partial *partial;
+    atomic_bool worth_keeping; /* more than copies of what stands here */
 };
 
 /* ---- the layout ---- */
@@ -155,6 +156,9 @@ static int check_representable(const struct cachedir_stage *stage, struct error 
 {
     const struct manifest *m = &stage->manifest;
     bool plain = false;
+    if (m->config.size > CONFIG_SIZE_MAX)
+        return error_set(err, ERROR_PROTOCOL, "a config of %lld bytes is larger than %d",
+                         (long long)m->config.size, CONFIG_SIZE_MAX);
     if (!digest_is_sha256(&m->config.digest))
         return error_set(err, ERROR_PROTOCOL, "readers of docker-archives know only sha256, not %s",
                          m->config.digest.text);
@@ -205,6 +209,9 @@ int archive_stage_begin(struct cachedir_stage *stage, struct error *err)
     lay_out(stage);
     if (partial_open(stage->cd, &stage->digest, a->size, true, &a->partial, err) < 0)
         return -1;
+    /* What was fetched for it before; and when the entry is suspect, its good parts may soon be
+     * nowhere else. */
+    a->worth_keeping = stage->distrust || a->partial->ranges.count > 0;
     return put_frame(stage, err);
 }
 
@@ -213,7 +220,7 @@ void archive_stage_end(struct cachedir_stage *stage)
     struct archive_stage *a = stage->archive;
     if (!a)
         return;
-    partial_close(a->partial, stage->published || stage->abandoned);
+    partial_close(a->partial, stage->published || stage->abandoned || !a->worth_keeping);
     free(a->slots);
     free(a);
     stage->archive = NULL;
@@ -350,6 +357,7 @@ int archive_blob_place(struct cachedir_blob *b, bool insist, struct error *err)
         return -1;
     }
     archives_refresh(cd);
+    b->stage->archive->worth_keeping = true;
     b->partial = b->stage->archive->partial;
     b->base = slot->offset;
     return 0;
@@ -393,8 +401,6 @@ static int read_diff_ids(struct cachedir_stage *stage, struct digest **ret, stru
     struct archive_stage *a = stage->archive;
     const struct slot *config = &a->slots[0];
     size_t count;
-    if (config->size > CONFIG_SIZE_MAX)
-        return error_set(err, ERROR_PROTOCOL, "a config of %lld bytes", (long long)config->size);
     cleanup_free char *bytes = xmalloc((size_t)config->size + 1);
     if (fs_pread_all(a->partial->fd, bytes, (size_t)config->size, config->offset) < 0)
         return error_errno(err, errno, "cannot read back %s", config->digest.text);

@@ -15,6 +15,15 @@
 static const char *const layers_a[] = {"\x1f\x8b first", "\x1f\x8b second"};
 static const char *const layers_b[] = {"\x1f\x8b first", "\x1f\x8b third"};
 
+struct cachedir *open_cache_without(const struct fixture *f, unsigned abilities)
+{
+    struct cachedir_options options = {.create = true, .without = abilities};
+    struct cachedir *cd = NULL;
+    struct error err = {0};
+    assert_ok(cachedir_open(f->path, &options, &cd, &err));
+    return cd;
+}
+
 struct cachedir *open_cache(const struct fixture *f, enum cachedir_format format)
 {
     struct cachedir_options options = {.create = true, .format = format};
@@ -45,6 +54,7 @@ int archives_teardown(void **state)
     test_image_free(&f->a);
     test_image_free(&f->b);
     free(f);
+    fs_without_openat2 = false;
     return 0;
 }
 

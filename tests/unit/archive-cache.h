@@ -24,6 +24,7 @@ int archives_setup(void **state); /* *state is a struct fixture */
 int archives_teardown(void **state);
 
 struct cachedir *open_cache(const struct fixture *f, enum cachedir_format format);
+struct cachedir *open_cache_without(const struct fixture *f, unsigned abilities);
 void reopen(struct fixture *f);
 struct stat stat_of(const struct fixture *f, const char *path);
 bool exists(const struct fixture *f, const char *name);

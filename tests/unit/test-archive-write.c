@@ -120,6 +120,53 @@ static void test_a_layer_that_another_archive_holds_is_copied(void **state)
     assert_int_equal(count_problems(f), 1); /* a's */
 }
 
+static void test_every_fallback_makes_the_same_archive(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned without[] = {0,
+                                       CACHEDIR_HARD_LINKS,
+                                       CACHEDIR_REFLINKS,
+                                       CACHEDIR_LOCKS,
+                                       CACHEDIR_RENAME_DIRECTORIES,
+                                       CACHEDIR_OPENAT2,
+                                       ~0U};
+    char *first = NULL;
+    size_t first_len = 0;
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
+        cachedir_close(f->cd);
+        f->cd = open_cache_without(f, without[i]);
+        assert_int_equal(warm(f, &f->a, false), 3);
+        assert_int_equal(warm(f, &f->b, false), 2);
+        assert_whole(f, &f->b);
+        cleanup_free char *bytes = NULL;
+        size_t len;
+        assert_int_equal(fs_read(f->root, f->b.digest.text, 1 << 20, &bytes, &len), 0);
+        if (!first) {
+            first = take_ptr(bytes);
+            first_len = len;
+        } else {
+            assert_int_equal(len, first_len);
+            assert_memory_equal(bytes, first, len);
+        }
+        assert_int_equal(fs_remove(f->root, f->a.digest.text), 0);
+        assert_int_equal(fs_remove(f->root, f->b.digest.text), 0);
+    }
+    free(first);
+}
+
+static void test_copies_of_what_stands_here_are_not_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct cachedir_stage *stage;
+    struct error err = {0};
+    warm(f, &f->a, false);
+    assert_ok(cachedir_stage_new(f->cd, &f->b.digest, NULL, f->b.manifest, f->b.manifest_len, NULL,
+                                 false, &stage, &err));
+    assert_int_equal(cachedir_stage_take(stage, &f->b.descriptors[1], &err), 1);
+    cachedir_stage_free(stage); /* as when there is no room for the rest */
+    assert_int_equal(count_names(f, ".basewarm/partial"), 0);
+}
+
 #define LARGE (100 << 10)
 
 static void test_large_layers_stand_where_blocks_can_be_shared(void **state)
@@ -370,6 +417,8 @@ int main(void)
         TEST(test_the_same_image_makes_the_same_bytes),
         TEST(test_what_is_whole_is_not_replaced),
         TEST(test_a_layer_that_another_archive_holds_is_copied),
+        TEST(test_every_fallback_makes_the_same_archive),
+        TEST(test_copies_of_what_stands_here_are_not_kept),
         TEST(test_large_layers_stand_where_blocks_can_be_shared),
         TEST(test_an_image_without_layers),
         TEST(test_refuses_what_readers_misread),
