@@ -10,6 +10,11 @@
  *     <dir>/.warmer-locks/              locks that kaniko's own warmer takes too
  *     <dir>/.basewarm/                  format, partial/, stage/, trash/, locks: ours alone
  *
+ * and in format docker-archive, which archived kaniko and envbuilder read:
+ *
+ *     <dir>/sha256:<hex>              an entry: a tar with everything in it; no pool, no layout
+ *     <dir>/.basewarm/                as above, and index.json
+ *
  * What it promises:
  *   - An entry becomes visible by one rename, after every blob's size and digest matched and
  *     everything was synced. A crash at any instant leaves the old state or the new one.
@@ -56,6 +61,7 @@ struct cachedir;
 enum cachedir_format {
     CACHEDIR_FORMAT_ANY = 0, /* as found; oci where nothing is found */
     CACHEDIR_FORMAT_OCI,
+    CACHEDIR_FORMAT_DOCKER_ARCHIVE,
 };
 
 /* What a volume may be unable to do. Probed by use; a bit given in `without` is treated as
@@ -95,6 +101,8 @@ static inline void cachedir_close_p_(struct cachedir **cd)
 
 const char *cachedir_path(const struct cachedir *cd); /* as given */
 bool cachedir_writable(const struct cachedir *cd);
+enum cachedir_format cachedir_format(const struct cachedir *cd);
+const char *cachedir_format_name(enum cachedir_format format); /* "oci", "docker-archive" */
 
 /* Was anything ever warmed here, by us or by kaniko's own? */
 bool cachedir_is_cache(struct cachedir *cd);
@@ -117,6 +125,9 @@ struct cachedir_blob_info {
     bool present;  /* a regular file of that size, readable by us, stands under its name */
     ino_t inode;   /* of that file, */
     nlink_t links; /* and how many names it has (one of them in the pool) */
+    /* Where it begins in that file: 0, but for docker-archive, where all have one file. -1: it is
+     * the manifest that archived kaniko's warmer leaves in a file beside the archive. */
+    int64_t offset;
 };
 
 struct cachedir_entry {
@@ -219,8 +230,9 @@ int cachedir_stage_publish(struct cachedir_stage *stage, struct error *err);
 void cachedir_stage_free(struct cachedir_stage *stage);
 
 /*
- * Open a blob for writing; what an earlier run left of it is kept. `insist`: do without the lock
- * if another holds it (its holder seems dead), with a file of our own; else that is ERROR_LOCKED.
+ * Open a blob for writing, and close it before the stage is freed; what an earlier run left of it
+ * is kept. `insist`: do without the lock if another holds it (its holder seems dead), with a file
+ * of our own; else that is ERROR_LOCKED.
  */
 int cachedir_blob_open(struct cachedir_stage *stage, const struct descriptor *blob, bool insist,
                        struct cachedir_blob **ret, struct error *err);
@@ -385,6 +397,32 @@ int cachedir_space(struct cachedir *cd, int64_t *ret_size, int64_t *ret_free, st
 
 /* How much is here. */
 int cachedir_usage(struct cachedir *cd, struct cachedir_usage *ret, struct error *err);
+
+/* One entry, told when it is done with. */
+struct cachedir_conversion {
+    const struct digest *digest;
+    const char *reference; /* NULL: none is known; safe to print */
+    const char *kept;      /* why it stays as it is; NULL: it was converted; safe to print */
+    int64_t bytes;         /* of its blobs */
+};
+
+struct cachedir_convert_result {
+    size_t converted, already, kept;
+    int64_t bytes; /* of the blobs of what was converted */
+};
+
+/*
+ * Give the directory another format without fetching anything: entry by entry, each in one step
+ * where the volume can exchange names (else its builder misses it for a moment), with its clock.
+ * What the format cannot hold, what is broken, and what another process works on stays as it is,
+ * and is told. Killed or stopped in between (ERROR_INTERRUPTED), or out of space, it goes on when
+ * it is called again; until then the directory has its old format. Builds that read a directory
+ * while it is converted may fail. `cd` must be closed afterwards. ERROR_LOCKED: a prune or another
+ * conversion is at work.
+ */
+int cachedir_convert(struct cachedir *cd, enum cachedir_format to, const volatile bool *stop,
+                     void (*told)(void *userdata, const struct cachedir_conversion *conversion),
+                     void *userdata, struct cachedir_convert_result *ret, struct error *err);
 
 enum cachedir_verdict { CACHEDIR_GOOD, CACHEDIR_WEAKER, CACHEDIR_BAD, CACHEDIR_UNKNOWN };
 

@@ -48,6 +48,7 @@ extern const struct command command_verify;
 extern const struct command command_prune;
 extern const struct command command_remove;
 extern const struct command command_du;
+extern const struct command command_convert;
 extern const struct command command_doctor;
 
 /* From now on SIGINT, SIGTERM and SIGHUP set command_stop, and the exit code of what it stopped is

@@ -12,6 +12,29 @@ int cachedir_look(struct cachedir *cd, const struct digest *digest, struct cache
     return cd->format->look(cd, digest, ret, err);
 }
 
+const struct cachedir_blob_info *entry_blob(const struct cachedir_entry *e,
+                                            const struct digest *digest)
+{
+    for (size_t i = 0; i < e->blob_count; i++)
+        if (e->blobs[i].present && digest_equal(&e->blobs[i].digest, digest))
+            return &e->blobs[i];
+    return NULL;
+}
+
+int entry_blob_read(struct cachedir *cd, const struct digest *entry,
+                    const struct cachedir_blob_info *blob, char **ret)
+{
+    int64_t start;
+    cleanup_free char *path = cd->format->blob_path(entry, blob, &start);
+    cleanup_close int fd = fs_open(cd->root, path, O_RDONLY | O_NONBLOCK, 0);
+    cleanup_free char *bytes = xmalloc((size_t)blob->size + 1);
+    if (fd < 0 || fs_pread_all(fd, bytes, (size_t)blob->size, start == WHOLE_FILE ? 0 : start) < 0)
+        return -1;
+    bytes[blob->size] = '\0';
+    *ret = take_ptr(bytes);
+    return 0;
+}
+
 struct inode_use { /* one blob of one entry in the list */
     ino_t inode;
     size_t entry;
@@ -23,7 +46,7 @@ static int compare_uses(const void *a, const void *b)
     const struct inode_use *x = a, *y = b;
     if (x->inode != y->inode)
         return x->inode < y->inode ? -1 : 1;
-    return 0;
+    return (x->entry > y->entry) - (x->entry < y->entry);
 }
 
 static void count_shared(struct cachedir_entry *list, size_t count)
@@ -37,10 +60,11 @@ static void count_shared(struct cachedir_entry *list, size_t count)
                     (struct inode_use){list[i].blobs[j].inode, i, list[i].blobs[j].size};
     if (use_count > 0)
         qsort(uses, use_count, sizeof *uses, compare_uses);
-    for (size_t i = 0; i < use_count; i++) {
-        bool before = i > 0 && uses[i - 1].inode == uses[i].inode;
-        bool after = i + 1 < use_count && uses[i + 1].inode == uses[i].inode;
-        if (before || after)
+    for (size_t first = 0, past; first < use_count; first = past) {
+        for (past = first + 1; past < use_count && uses[past].inode == uses[first].inode;)
+            past++;
+        /* All blobs of one archive have its inode: what counts is whether others have it, too. */
+        for (size_t i = first; i < past && uses[first].entry != uses[past - 1].entry; i++)
             list[uses[i].entry].shared_size += uses[i].size;
     }
     free(uses);
@@ -83,6 +107,12 @@ void cachedir_entries_free(struct cachedir_entry *list, size_t count)
 int cachedir_manifest(struct cachedir *cd, const struct digest *digest, char **ret, size_t *ret_len,
                       struct error *err)
 {
+    return cd->format->manifest(cd, digest, ret, ret_len, err);
+}
+
+int oci_manifest(struct cachedir *cd, const struct digest *digest, char **ret, size_t *ret_len,
+                 struct error *err)
+{
     const char *algorithm = digest_is_sha256(digest) ? "sha256" : "sha512";
     cleanup_free char *pool = xasprintf("blobs/%s/%s", algorithm, digest_hex(digest));
     cleanup_free char *entry = xasprintf("%s/%s", digest->text, pool);
@@ -121,6 +151,11 @@ bool cachedir_is_cache(struct cachedir *cd)
 
 bool cachedir_has_blob(struct cachedir *cd, const struct descriptor *blob)
 {
+    return cd->format->has_blob(cd, blob);
+}
+
+bool oci_has_blob(struct cachedir *cd, const struct descriptor *blob)
+{
     struct digest holder;
     return pool_has(blobs_directory(&cd->pool, &blob->digest), digest_hex(&blob->digest),
                     blob->size, NULL) ||
@@ -138,7 +173,8 @@ int cachedir_renew(struct cachedir *cd, const struct digest *digest, struct erro
         return store_error(cd, errno, cd->root, digest->text, err, "cannot renew %s", digest->text);
     }
     /* A prune may have taken it away between the look and the touch. */
-    cleanup_free char *commit_point = xasprintf("%s/index.json", digest->text);
+    cleanup_free char *commit_point =
+        xasprintf("%s%s", digest->text, cd->format->is_file ? "" : "/index.json");
     if (fs_stat(cd->root, commit_point, &st) < 0) {
         if (errno == ENOENT)
             return error_set(err, ERROR_NOT_FOUND, "%s vanished while it was renewed",
@@ -149,6 +185,11 @@ int cachedir_renew(struct cachedir *cd, const struct digest *digest, struct erro
 }
 
 int cachedir_adopt(struct cachedir *cd, const struct digest *digest, struct error *err)
+{
+    return cd->format->adopt(cd, digest, err);
+}
+
+int oci_adopt(struct cachedir *cd, const struct digest *digest, struct error *err)
 {
     cleanup_free char *bytes = NULL;
     size_t len;
@@ -235,5 +276,9 @@ int entry_take_away(struct cachedir *cd, const char *name, const struct timespec
     if (fs_remove(trash, away) < 0)
         return store_error(cd, errno, trash, away, err, "%s is out of sight, but cannot be deleted",
                            name);
+    /* Only now: the entry may have been put back, and its manifest must be there then. */
+    cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, name);
+    if (unlinkat(cd->root, beside, 0) < 0 && errno != ENOENT && errno != EISDIR)
+        return store_error(cd, errno, cd->root, beside, err, "cannot remove %s", beside);
     return 1;
 }

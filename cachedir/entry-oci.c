@@ -101,17 +101,10 @@ static bool read_index(struct cachedir_entry *e, int dir, struct digest *ret, in
     return true;
 }
 
-/* Entries of kaniko's own warmers name no platform in index.json: the config does. */
-static void read_platform(struct cachedir_entry *e, struct blobs *blobs,
-                          const struct digest *config)
+void entry_set_platform(struct cachedir_entry *e, const void *config, size_t len)
 {
-    cleanup_free char *bytes = NULL;
-    size_t len;
-    if (e->platform.os || fs_read(blobs_directory(blobs, config), digest_hex(config),
-                                  CONFIG_SIZE_MAX, &bytes, &len) < 0)
-        return;
     struct platform raw = {0};
-    if (config_platform(bytes, len, &raw, NULL) < 0)
+    if (e->platform.os || config_platform(config, len, &raw, NULL) < 0)
         return;
     e->platform = (struct platform){
         .os = text_foreign_str(raw.os),
@@ -119,6 +112,16 @@ static void read_platform(struct cachedir_entry *e, struct blobs *blobs,
         .variant = raw.variant && *raw.variant ? text_foreign_str(raw.variant) : NULL,
     };
     platform_release(&raw);
+}
+
+static void read_platform(struct cachedir_entry *e, struct blobs *blobs,
+                          const struct digest *config)
+{
+    cleanup_free char *bytes = NULL;
+    size_t len;
+    if (!e->platform.os && fs_read(blobs_directory(blobs, config), digest_hex(config),
+                                   CONFIG_SIZE_MAX, &bytes, &len) == 0)
+        entry_set_platform(e, bytes, len);
 }
 
 static void look_at_blobs(struct cachedir_entry *e, struct blobs *blobs,
@@ -296,12 +299,28 @@ static int oci_verify(struct cachedir *cd, const struct cachedir_entry *e,
     return r;
 }
 
+static char *oci_blob_path(const struct digest *entry, const struct cachedir_blob_info *blob,
+                           int64_t *ret_start)
+{
+    *ret_start = WHOLE_FILE;
+    return xasprintf("%s/blobs/%s/%s", entry->text,
+                     digest_is_sha256(&blob->digest) ? "sha256" : "sha512",
+                     digest_hex(&blob->digest));
+}
+
 const struct entry_format entry_oci = {
     .name = "oci",
+    .format = CACHEDIR_FORMAT_OCI,
     .look = oci_look,
+    .manifest = oci_manifest,
+    .adopt = oci_adopt,
+    .blob_path = oci_blob_path,
     .stage_begin = oci_stage_begin,
     .stage_take = oci_stage_take,
     .stage_publish = oci_stage_publish,
-    .blob_publish = pool_put,
+    .stage_give = oci_stage_give,
+    .blob_place = oci_blob_place,
+    .blob_publish = oci_blob_publish,
+    .has_blob = oci_has_blob,
     .verify = oci_verify,
 };

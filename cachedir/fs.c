@@ -169,6 +169,24 @@ int fs_pwrite_all(int fd, const void *data, size_t len, off_t offset)
     return 0;
 }
 
+int fs_pread_all(int fd, void *buf, size_t len, off_t offset)
+{
+    char *p = buf;
+    while (len > 0) {
+        ssize_t n = pread(fd, p, len, offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            errno = EIO;
+        if (n <= 0)
+            return -1;
+        p += n;
+        offset += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
 int fs_create(int dir, const char *name, mode_t mode, const void *data, size_t len)
 {
     int fd = fs_open(dir, name, O_WRONLY | O_CREAT | O_EXCL, mode);
@@ -221,6 +239,55 @@ int fs_copy(int from, int to, bool reflink)
         if (n < 0 && errno != EINTR)
             return -1;
     }
+}
+
+/* How much of it could be cloned. */
+static int64_t clone_range(int from, int64_t from_start, int to, int64_t to_start, int64_t len)
+{
+    len -= len % FS_CLONE_BLOCK;
+    if (from_start % FS_CLONE_BLOCK || to_start % FS_CLONE_BLOCK || len == 0)
+        return 0;
+    struct file_clone_range range = {.src_fd = from,
+                                     .src_offset = (uint64_t)from_start,
+                                     .src_length = (uint64_t)len,
+                                     .dest_offset = (uint64_t)to_start};
+    return ioctl(to, FICLONERANGE, &range) == 0 ? len : 0;
+}
+
+static ssize_t copy_some(int from, off_t from_start, int to, off_t to_start, size_t len, char *buf,
+                         size_t size)
+{
+    ssize_t n = pread(from, buf, len < size ? len : size, from_start);
+    if (n > 0 && fs_pwrite_all(to, buf, (size_t)n, to_start) < 0)
+        return -1;
+    return n;
+}
+
+int fs_copy_range(int from, int64_t from_start, int to, int64_t to_start, int64_t len, bool reflink)
+{
+    const size_t size = 1 << 18;
+    cleanup_free char *buf = NULL;
+    int64_t done = reflink ? clone_range(from, from_start, to, to_start, len) : 0;
+    while (done < len) {
+        const size_t left = len - done < (1 << 24) ? (size_t)(len - done) : 1 << 24;
+        off_t in = from_start + done, out = to_start + done;
+        ssize_t n = buf ? copy_some(from, in, to, out, left, buf, size)
+                        : copy_file_range(from, &in, to, &out, left, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && !buf &&
+            (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP ||
+             errno == EPERM)) {
+            buf = xmalloc(size);
+            continue;
+        }
+        if (n == 0)
+            errno = EIO;
+        if (n <= 0)
+            return -1;
+        done += n;
+    }
+    return 0;
 }
 
 int fs_stat(int dir, const char *path, struct stat *ret)

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -27,6 +28,13 @@ int fs_make_directory(int dir, const char *name, mode_t mode);
  * is appended. Owned. Never blocks on a FIFO. */
 int fs_read(int dir, const char *path, size_t max, char **ret, size_t *ret_len);
 
+/* Where a function reads a part of a file that begins at some byte: instead, all of it, which must
+ * have the size that was said. */
+#define WHOLE_FILE INT64_C(-1)
+
+/* pread(2) until all is read; EIO where the file ends before. */
+int fs_pread_all(int fd, void *buf, size_t len, off_t offset);
+
 /* Create `name` (which must not exist) with exactly this mode and content, synced. */
 int fs_create(int dir, const char *name, mode_t mode, const void *data, size_t len);
 
@@ -37,6 +45,12 @@ int fs_pwrite_all(int fd, const void *data, size_t len, off_t offset);
 /* Copy all of `from` into the empty file `to`: a reflink where `reflink` and the file system allow
  * it, else its bytes (by the kernel where it can). */
 int fs_copy(int from, int to, bool reflink);
+
+/* Copy `len` bytes between two places: what of it stands at the blocks' bounds in both by a
+ * reflink, where that is allowed and can be. A `from` that ends before is EIO. */
+int fs_copy_range(int from, int64_t from_start, int to, int64_t to_start, int64_t len,
+                  bool reflink);
+#define FS_CLONE_BLOCK 4096 /* bounds that every file system with reflinks takes */
 
 /* lstat below `dir`; the path may have several components, none a symlink. */
 int fs_stat(int dir, const char *path, struct stat *ret);

@@ -84,13 +84,23 @@ static void gather_entry(struct inventory *inv, const struct cachedir_entry *e)
     thing->reference = e->reference ? xstrdup(e->reference) : NULL;
     for (size_t i = 0; i < e->blob_count; i++) {
         *array_add(thing->named, thing->named_count) = e->blobs[i].digest;
-        if (e->blobs[i].present)
+        if (e->blobs[i].present && !cd->format->is_file)
             add_inode(inv, thing,
                       &(struct stat){.st_ino = e->blobs[i].inode, .st_size = e->blobs[i].size});
     }
+    cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, e->digest.text);
+    add_file(inv, thing, cd->root, e->digest.text);
+    add_file(inv, thing, cd->root, beside);
     cleanup_close int dir = fs_open_directory(cd->root, e->digest.text);
-    if (dir < 0) {
-        add_file(inv, thing, cd->root, e->digest.text); /* a file where a directory should be */
+    if (dir < 0)
+        return;
+    if (cd->format->is_file) { /* a directory where a file should be */
+        struct thing tree = {0};
+        add_tree(inv, &tree, cd->root, e->digest.text, 0);
+        for (size_t i = 0; i < tree.inode_count; i++)
+            *array_add(thing->inodes, thing->inode_count) = tree.inodes[i];
+        free(tree.inodes);
+        free(tree.named);
         return;
     }
     add_file(inv, thing, dir, "index.json");
@@ -198,6 +208,32 @@ static bool is_kanikos(struct cachedir *cd, const char *name)
             strcmp(names[i], "oci-layout") != 0)
             return false;
     return true;
+}
+
+/* "sha256:<hex>.json": of an archive of kaniko's; it goes with it, and is left over without. */
+static bool entry_beside(const char *name, struct digest *ret)
+{
+    const size_t len = strlen(name), suffix = strlen(ARCHIVE_BESIDE);
+    if (len <= suffix || strcmp(name + len - suffix, ARCHIVE_BESIDE) != 0)
+        return false;
+    cleanup_free char *entry = xstrndup(name, len - suffix);
+    return entry_name(entry, ret);
+}
+
+static int gather_orphans(struct inventory *inv, struct error *err)
+{
+    cleanup_names char **names = NULL;
+    size_t count;
+    if (fs_names(inv->cd->root, &names, &count) < 0)
+        return error_errno(err, errno, "cannot read %s", inv->cd->path);
+    for (size_t i = 0; i < count; i++) {
+        struct digest entry;
+        struct stat st;
+        if (entry_beside(names[i], &entry) &&
+            fstatat(inv->cd->root, entry.text, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+            add_tree(inv, add_thing(inv, THING_KANIKO, "", names[i]), inv->cd->root, names[i], 0);
+    }
+    return 0;
 }
 
 static bool has_trash_name(const char *name)
@@ -318,7 +354,7 @@ static int count_users(struct inventory *inv, struct error *err)
             if (blob)
                 blob->users++;
         }
-    if (names_blobs(inv->cd, &named, &named_count, err) < 0)
+    if (names_blobs(inv->cd, false, &named, &named_count, err) < 0)
         return -1;
     for (size_t i = 0; i < named_count; i++) {
         struct thing *blob = inventory_blob(inv, &named[i]);
@@ -341,7 +377,8 @@ int inventory_take(struct cachedir *cd, char *const *keep, struct inventory *ret
         gather_trees(ret, cd->stage, THING_STAGE, STORE_OWN "/stage/", NULL, err) < 0 ||
         gather_trees(ret, cd->trash, THING_TRASH, STORE_OWN "/trash/", NULL, err) < 0 ||
         gather_trees(ret, cd->root, THING_TRASH, "", is_our_trash, err) < 0 ||
-        gather_trees(ret, cd->root, THING_KANIKO, "", is_kanikos, err) < 0)
+        gather_trees(ret, cd->root, THING_KANIKO, "", is_kanikos, err) < 0 ||
+        gather_orphans(ret, err) < 0)
         return -1;
     unite_inodes(ret);
     return count_users(ret, err);

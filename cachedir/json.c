@@ -3,7 +3,9 @@
 #include "alloc.h"
 #include "text.h"
 
-json_t *json_object_parse(const void *bytes, size_t len, struct error *err)
+#include <string.h>
+
+static json_t *parse(const void *bytes, size_t len, struct error *err)
 {
     json_error_t why;
     json_t *value = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &why);
@@ -11,14 +13,42 @@ json_t *json_object_parse(const void *bytes, size_t len, struct error *err)
         cleanup_free char *text = text_foreign_str(why.text);
         (void)error_set(err, ERROR_PROTOCOL, "not valid JSON: line %d, column %d: %s", why.line,
                         why.column, text);
-        return NULL;
-    }
-    if (!json_is_object(value)) {
-        json_decref(value);
-        (void)error_set(err, ERROR_PROTOCOL, "not a JSON object");
-        return NULL;
     }
     return value;
+}
+
+json_t *json_object_parse(const void *bytes, size_t len, struct error *err)
+{
+    json_t *value = parse(bytes, len, err);
+    if (!value || json_is_object(value))
+        return value;
+    json_decref(value);
+    (void)error_set(err, ERROR_PROTOCOL, "not a JSON object");
+    return NULL;
+}
+
+json_t *json_array_parse(const void *bytes, size_t len, struct error *err)
+{
+    json_t *value = parse(bytes, len, err);
+    if (!value || json_is_array(value))
+        return value;
+    json_decref(value);
+    (void)error_set(err, ERROR_PROTOCOL, "not a JSON array");
+    return NULL;
+}
+
+int json_check_spelling(json_t *object, const char *const *keys, struct error *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        for (const char *const *known = keys; *known; known++) {
+            if (strcasecmp(key, *known) == 0 && strcmp(key, *known) != 0)
+                return error_set(err, ERROR_PROTOCOL, "\"%s\" is spelled \"%s\"", *known, key);
+        }
+    }
+    return 0;
 }
 
 const char *json_member_string(const json_t *object, const char *key)

@@ -12,6 +12,12 @@
 
 /* A new reference to an object. ERROR_PROTOCOL names line and column. */
 json_t *json_object_parse(const void *bytes, size_t len, struct error *err);
+/* The same for an array. */
+json_t *json_array_parse(const void *bytes, size_t len, struct error *err);
+
+/* The builder's decoder takes "Layers" for "layers", and the last of both: where we would read one
+ * thing and the builder another, nobody could say what has been verified. `keys` ends with NULL. */
+int json_check_spelling(json_t *object, const char *const *keys, struct error *err);
 
 /* A string member; NULL when it is absent or no string. Borrowed. */
 const char *json_member_string(const json_t *object, const char *key);

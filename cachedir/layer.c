@@ -29,14 +29,15 @@ const struct layer_limits layer_limits = {
 
 struct stream {
     int fd;
-    int64_t size; /* that it should have */
+    int64_t start; /* of the layer in the file; WHOLE_FILE */
+    int64_t size;  /* that it should have */
     const struct layer_limits *limits;
     const volatile bool *stop;
     struct layer *layer;
     struct error err; /* reading failed, or was interrupted */
 
     unsigned char *in, *out; /* ROOM each */
-    int64_t offset;          /* in the file: behind what is in `in` */
+    int64_t offset;          /* in the layer: behind what is in `in` */
     const unsigned char *next;
     size_t left; /* of `in`, at `next`: not unpacked yet */
     bool end;    /* of the file */
@@ -87,8 +88,11 @@ static int fill(struct stream *s)
         s->done = true;
         return error_set(&s->err, ERROR_INTERRUPTED, "stopped");
     }
+    const bool part = s->start != WHOLE_FILE;
+    const size_t want =
+        part && s->size - s->offset < (int64_t)ROOM ? (size_t)(s->size - s->offset) : ROOM;
     do
-        n = pread(s->fd, s->in, ROOM, s->offset);
+        n = pread(s->fd, s->in, want, (part ? s->start : 0) + s->offset);
     while (n < 0 && errno == EINTR);
     if (n < 0) {
         s->done = true;
@@ -390,13 +394,14 @@ static int read_all(struct stream *s, const struct digest *digest)
     return pool_judge(digest, s->size, &got, s->offset, &s->err);
 }
 
-int layer_check(int fd, const struct digest *digest, int64_t size,
+int layer_check(int fd, int64_t start, const struct digest *digest, int64_t size,
                 const struct layer_limits *limits, const volatile bool *stop, struct layer *ret,
                 struct error *err)
 {
     static const struct digest sha256 = {.text = "sha256:"};
     struct layer layer = {0};
     struct stream s = {.fd = fd,
+                       .start = start,
                        .size = size,
                        .limits = limits,
                        .stop = stop,
@@ -409,7 +414,8 @@ int layer_check(int fd, const struct digest *digest, int64_t size,
     if (size < limits->unpacked / limits->ratio)
         s.most = size * limits->ratio;
 
-    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    if (start == WHOLE_FILE)
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     int r = read_all(&s, digest);
     if (s.unpack == unpack_gzip)
         (void)inflateEnd(&s.gzip);

@@ -17,6 +17,7 @@
 
 #include "digest.h"
 #include "error.h"
+#include "fs.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -47,11 +48,11 @@ struct layer {
 bool layer_media_type(const char *media_type);
 
 /*
- * Read all of the file. ERROR_DIGEST when it is not `digest` and `size`: then nothing else is said
- * about it. ERROR_INTERRUPTED within a second of *stop (NULL: never). What is wrong with the layer
- * itself is no failure: look at ret->problem.
+ * Read the part of a file that begins at `start`, or WHOLE_FILE. ERROR_DIGEST when it is
+ * not `digest` and `size`: then nothing else is said about it. ERROR_INTERRUPTED within a second of
+ * *stop (NULL: never). What is wrong with the layer itself is no failure: look at ret->problem.
  */
-int layer_check(int fd, const struct digest *digest, int64_t size,
+int layer_check(int fd, int64_t start, const struct digest *digest, int64_t size,
                 const struct layer_limits *limits, const volatile bool *stop, struct layer *ret,
                 struct error *err);
 void layer_release(struct layer *layer);

@@ -7,9 +7,10 @@
 #include <signal.h>
 #include <string.h>
 
-static const struct command *const commands[] = {&command_list,  &command_inspect, &command_verify,
-                                                 &command_prune, &command_remove,  &command_du,
-                                                 &command_doctor};
+static const struct command *const commands[] = {
+    &command_list,   &command_inspect, &command_verify,  &command_prune,
+    &command_remove, &command_du,      &command_convert, &command_doctor,
+};
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void usage(FILE *out)

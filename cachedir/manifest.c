@@ -88,29 +88,13 @@ static int member_string(const json_t *object, const char *key, const char **ret
     return 0;
 }
 
-/* The builder's decoder takes "Layers" for "layers" and the last of both: where we would read one
- * thing and the builder another, nobody could say what has been verified. */
-static int check_spelling(json_t *object, const char *const *keys, struct error *err)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach(object, key, value)
-    {
-        for (const char *const *known = keys; *known; known++) {
-            if (strcasecmp(key, *known) == 0 && strcmp(key, *known) != 0)
-                return error_set(err, ERROR_PROTOCOL, "\"%s\" is spelled \"%s\"", *known, key);
-        }
-    }
-    return 0;
-}
-
 static int read_platform(json_t *object, struct platform *ret, struct error *err)
 {
     static const char *const keys[] = {"os", "architecture", "variant", "os.version", NULL};
     const char *os, *architecture, *variant, *version;
     if (!json_is_object(object))
         return error_set(err, ERROR_PROTOCOL, "the platform is not an object");
-    if (check_spelling(object, keys, err) < 0 || member_string(object, "os", &os, err) < 0 ||
+    if (json_check_spelling(object, keys, err) < 0 || member_string(object, "os", &os, err) < 0 ||
         member_string(object, "architecture", &architecture, err) < 0 ||
         member_string(object, "variant", &variant, err) < 0 ||
         member_string(object, "os.version", &version, err) < 0)
@@ -186,7 +170,7 @@ static int read_descriptor(json_t *object, struct descriptor *ret, struct error 
     const char *media_type, *digest, *data;
     if (!json_is_object(object))
         return error_set(err, ERROR_PROTOCOL, "not an object");
-    if (check_spelling(object, keys, err) < 0 ||
+    if (json_check_spelling(object, keys, err) < 0 ||
         member_string(object, "mediaType", &media_type, err) < 0 ||
         member_string(object, "digest", &digest, err) < 0 ||
         member_string(object, "data", &data, err) < 0 ||
@@ -337,7 +321,7 @@ static int read_manifest(json_t *root, const char *content_type, struct manifest
 {
     static const char *const keys[] = {"schemaVersion", "mediaType",    "config", "layers",
                                        "manifests",     "artifactType", NULL};
-    if (check_spelling(root, keys, err) < 0 ||
+    if (json_check_spelling(root, keys, err) < 0 ||
         decide_type(root, content_type, m, ret_contradicts, err) < 0)
         return -1;
     /* A document that can be read as both means one thing here and another elsewhere:

@@ -12,6 +12,9 @@
  *     dev.basewarm.checked.linux/amd64         2026-11-24T23:49:06Z
  *
  * Descriptors without these are somebody else's and stay as they are.
+ *
+ * In format docker-archive the root is no layout: the same document then is .basewarm/index.json,
+ * and of several platforms its descriptor is the first one's manifest.
  */
 #include "alloc.h"
 #include "json.h"
@@ -139,7 +142,10 @@ static int read_root(struct cachedir *cd, struct cachedir_name **list, size_t *c
 
     if (ret_others)
         *ret_others = json_array();
-    if (fs_read(cd->root, "index.json", INDEX_SIZE_MAX, &text, &len) < 0) {
+    const int dir = store_names_directory(cd);
+    if (dir < 0)
+        return 0;
+    if (fs_read(dir, "index.json", INDEX_SIZE_MAX, &text, &len) < 0) {
         if (errno == EIO || errno == ESTALE || errno == EMFILE || errno == ENFILE)
             return error_errno(err, errno, "%s/index.json", cd->path);
         if (errno != ENOENT)
@@ -253,12 +259,15 @@ static void add_named(struct cachedir *cd, const struct digest *digest, struct d
         *array_add(*list, *count) = m.layers[i].digest;
 }
 
-int names_blobs(struct cachedir *cd, struct digest **ret, size_t *ret_count, struct error *err)
+int names_blobs(struct cachedir *cd, bool others_only, struct digest **ret, size_t *ret_count,
+                struct error *err)
 {
     cleanup_free char *text = NULL;
     size_t len, i;
     json_t *descriptor;
 
+    if (cd->format->is_file)
+        return 0; /* no pool, so no blobs */
     if (fs_read(cd->root, "index.json", INDEX_SIZE_MAX, &text, &len) < 0)
         return errno == ENOENT ? 0 : error_errno(err, errno, "%s/index.json", cd->path);
     cleanup_json json_t *root = json_object_parse(text, len, NULL);
@@ -276,7 +285,7 @@ int names_blobs(struct cachedir *cd, struct digest **ret, size_t *ret_count, str
         /* Of ours the entries keep everything but the index that joins several platforms. */
         if (!is_ours)
             add_named(cd, &digest, ret, ret_count, 0);
-        else if (type && media_type_is_index(type))
+        else if (!others_only && type && media_type_is_index(type))
             *array_add(*ret, *ret_count) = digest;
     }
     return 0;
@@ -290,8 +299,10 @@ static json_t *entry_descriptor(struct cachedir *cd, const struct digest *digest
     cleanup_cachedir_entry struct cachedir_entry e = {0};
     if (cd->format->look(cd, digest, &e, NULL) < 0 || e.state != CACHEDIR_COMPLETE)
         return NULL;
-    json_t *d = json_pack("{s:s, s:s, s:I}", "mediaType", e.media_type, "digest", e.digest.text,
-                          "size", (json_int_t)e.blobs[0].size);
+    /* An archive may have lost the registry's manifest: the builder makes up one of Docker's. */
+    json_t *d = json_pack("{s:s, s:s, s:I}", "mediaType",
+                          e.media_type ? e.media_type : MEDIA_DOCKER_MANIFEST, "digest",
+                          e.digest.text, "size", (json_int_t)e.blobs[0].size);
     if (d && e.platform.os) {
         json_t *platform =
             json_pack("{s:s, s:s}", "architecture", e.platform.architecture, "os", e.platform.os);
@@ -365,8 +376,9 @@ static json_t *reference_descriptor(struct cachedir *cd, const struct cachedir_n
     }
     if (json_array_size(manifests) == 0)
         return NULL;
-    json_t *d = json_array_size(manifests) == 1 ? json_incref(json_array_get(manifests, 0))
-                                                : index_descriptor(cd, manifests, err);
+    json_t *d = json_array_size(manifests) == 1 || cd->format->is_file
+                    ? json_incref(json_array_get(manifests, 0))
+                    : index_descriptor(cd, manifests, err);
     if (!d)
         return NULL;
     (void)json_object_set_new(annotations, STORE_REF_NAME, json_string(list[0].reference));
@@ -400,16 +412,17 @@ static int write_root(struct cachedir *cd, const struct cachedir_name *list, siz
     char temporary[FS_NAME_MAX];
     fs_random_name(temporary, "index-");
     /* What it names must be there before it names it. */
-    if (blobs_sync(&cd->pool) < 0 ||
+    if ((!cd->format->is_file && blobs_sync(&cd->pool) < 0) ||
         fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0)
         return error_errno(err, errno, "cannot write %s/index.json", cd->path);
-    if (renameat(cd->stage, temporary, cd->root, "index.json") < 0) {
+    const int dir = store_names_directory(cd);
+    if (renameat(cd->stage, temporary, dir, "index.json") < 0) {
         int saved = errno;
         (void)unlinkat(cd->stage, temporary, 0);
-        return store_error(cd, saved, cd->root, "index.json", err, "cannot write %s/index.json",
+        return store_error(cd, saved, dir, "index.json", err, "cannot write %s/index.json",
                            cd->path);
     }
-    if (fs_sync_directory(cd->root) < 0)
+    if (fs_sync_directory(dir) < 0)
         return error_errno(err, errno, "cannot sync %s", cd->path);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* Opening the directory, and what is true of it as long as it is open. */
 #include "alloc.h"
+#include "archives.h"
 #include "store.h"
 #include "text.h"
 
@@ -124,9 +125,8 @@ static int open_root(struct cachedir *cd, bool create, struct error *err)
     return 0;
 }
 
-/* A small file, whole or not at all. */
-static int put_file(struct cachedir *cd, int dir, const char *name, const char *text,
-                    struct error *err)
+int store_put_file(struct cachedir *cd, int dir, const char *name, const char *text,
+                   struct error *err)
 {
     char temporary[FS_NAME_MAX];
     fs_random_name(temporary, "new-");
@@ -147,27 +147,90 @@ static int open_one(struct cachedir *cd, int dir, const char *name, mode_t mode,
     return store_error(cd, errno, dir, name, err, "%s/%s", cd->path, name);
 }
 
-/* What may stand in .basewarm/format, and what a directory without it was filled with. */
-static int settle_format(struct cachedir *cd, enum cachedir_format wanted, bool create,
-                         struct error *err)
+const char *cachedir_format_name(enum cachedir_format format)
 {
+    return format == CACHEDIR_FORMAT_DOCKER_ARCHIVE ? entry_archive.name : entry_oci.name;
+}
+
+enum cachedir_format cachedir_format(const struct cachedir *cd)
+{
+    return cd->format->format;
+}
+
+int store_names_directory(const struct cachedir *cd)
+{
+    return cd->format->is_file ? cd->own : cd->root;
+}
+
+/* What .basewarm/format says. 1, 0 there is none, -1. */
+static int recorded_format(const struct cachedir *cd, const struct entry_format **ret,
+                           struct error *err)
+{
+    static const struct entry_format *const formats[] = {&entry_oci, &entry_archive};
     cleanup_free char *text = NULL;
     size_t len;
-
-    (void)wanted; /* there is one format to want, and ANY: both are oci */
-    cd->format = &entry_oci;
     /* An empty one is what a kill at the first use may leave: as good as none. */
-    if (cd->own >= 0 && fs_read(cd->own, "format", 64, &text, &len) == 0 && len > 0) {
-        text[strcspn(text, "\n")] = '\0';
-        if (strcmp(text, entry_oci.name) == 0)
-            return 0;
-        cleanup_free char *shown = text_foreign_str(text);
-        return error_set(err, ERROR_USAGE,
-                         "%s holds the format %s, and this version writes only oci", cd->path,
-                         shown);
-    }
-    if (!create)
+    if (fs_read(cd->root, STORE_OWN "/format", 64, &text, &len) < 0 || len == 0)
         return 0;
+    text[strcspn(text, "\n")] = '\0';
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (strcmp(text, formats[i]->name) == 0) {
+            *ret = formats[i];
+            return 1;
+        }
+    cleanup_free char *shown = text_foreign_str(text);
+    return error_set(err, ERROR_USAGE, "%s holds the format %s, which this version does not know",
+                     cd->path, shown);
+}
+
+/* What a directory that we never wrote to was filled with. 1, 0 there are no entries, -1. Where
+ * both kinds stand, it is oci: then the files are what is mended. */
+static int found_format(const struct cachedir *cd, const struct entry_format **ret,
+                        struct error *err)
+{
+    cleanup_names char **names = NULL;
+    size_t count;
+    bool files = false;
+    if (fs_names(cd->root, &names, &count) < 0)
+        return error_errno(err, errno, "cannot read %s", cd->path);
+    for (size_t i = 0; i < count; i++) {
+        struct digest digest;
+        struct stat st;
+        if (!entry_name(names[i], &digest) ||
+            fstatat(cd->root, names[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        if (S_ISDIR(st.st_mode)) {
+            *ret = &entry_oci;
+            return 1;
+        }
+        files |= S_ISREG(st.st_mode);
+    }
+    *ret = &entry_archive;
+    return files;
+}
+
+/* 1: it is recorded, 0 it is to be, -1. */
+static int settle_format(struct cachedir *cd, enum cachedir_format wanted, struct error *err)
+{
+    const int recorded = recorded_format(cd, &cd->format, err);
+    int known = recorded;
+    if (known == 0)
+        known = found_format(cd, &cd->format, err);
+    if (known < 0)
+        return -1;
+    if (known == 0)
+        cd->format = wanted == CACHEDIR_FORMAT_DOCKER_ARCHIVE ? &entry_archive : &entry_oci;
+    if (wanted == CACHEDIR_FORMAT_ANY || wanted == cd->format->format)
+        return recorded;
+    return error_set(err, ERROR_USAGE,
+                     "%s holds the format %s, not %s: \"cachedir convert --to %s\" changes that "
+                     "without fetching",
+                     cd->path, cd->format->name, cachedir_format_name(wanted),
+                     cachedir_format_name(wanted));
+}
+
+static int record_format(struct cachedir *cd, struct error *err)
+{
     /* One colon in a name says whether this volume can hold entries at all. */
     int probe = fs_open(cd->own, "probe:colon", O_WRONLY | O_CREAT, cd->file_mode);
     if (probe < 0)
@@ -177,7 +240,8 @@ static int settle_format(struct cachedir *cd, enum cachedir_format wanted, bool 
                          cd->path, strerror(errno));
     close(probe);
     (void)unlinkat(cd->own, "probe:colon", 0);
-    return put_file(cd, cd->own, "format", "oci\n", err);
+    cleanup_free char *text = xasprintf("%s\n", cd->format->name);
+    return store_put_file(cd, cd->own, "format", text, err);
 }
 
 static int open_parts(struct cachedir *cd, bool create, struct error *err)
@@ -195,6 +259,12 @@ static int open_parts(struct cachedir *cd, bool create, struct error *err)
     if (cd->entry_locks < 0 && create)
         store_warn(cd, "%s/" STORE_ENTRY_LOCKS ": %s: going on without kaniko's locks", cd->path,
                    strerror(errno));
+    return 0;
+}
+
+/* Of format oci: the pool, and what makes the root a layout. */
+static int open_layout(struct cachedir *cd, bool create, struct error *err)
+{
     if (!create) {
         if (blobs_open(cd->root, &cd->pool) < 0 && errno != ENOENT && errno != EACCES)
             return error_errno(err, errno, "%s/blobs", cd->path);
@@ -205,11 +275,12 @@ static int open_parts(struct cachedir *cd, bool create, struct error *err)
     struct stat st;
     if (fstatat(cd->root, "oci-layout", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
         return 0;
-    return put_file(cd, cd->root, "oci-layout", LAYOUT_TEXT, err);
+    return store_put_file(cd, cd->root, "oci-layout", LAYOUT_TEXT, err);
 }
 
-int cachedir_open(const char *path, const struct cachedir_options *options, struct cachedir **ret,
-                  struct error *err)
+/* `forced`: with this format, whatever the directory has; NULL: with the directory's own. */
+static int open_as(const char *path, const struct cachedir_options *options,
+                   const struct entry_format *forced, struct cachedir **ret, struct error *err)
 {
     cleanup_cachedir struct cachedir *cd = xcalloc(1, sizeof *cd);
 
@@ -229,11 +300,36 @@ int cachedir_open(const char *path, const struct cachedir_options *options, stru
         return -1;
     if (options->create && store_check_writable(cd, err) < 0)
         return -1;
-    if (open_parts(cd, options->create, err) < 0 ||
-        settle_format(cd, options->format, options->create, err) < 0)
+    /* Before anything is made: a wrong --format leaves no trace. */
+    int recorded = 1;
+    if (forced)
+        cd->format = forced;
+    else
+        recorded = settle_format(cd, options->format, err);
+    if (recorded < 0 || open_parts(cd, options->create, err) < 0)
+        return -1;
+    if (!cd->format->is_file && open_layout(cd, options->create, err) < 0)
+        return -1;
+    if (options->create && !recorded && record_format(cd, err) < 0)
         return -1;
     *ret = take_ptr(cd);
     return 0;
+}
+
+int cachedir_open(const char *path, const struct cachedir_options *options, struct cachedir **ret,
+                  struct error *err)
+{
+    return open_as(path, options, NULL, ret, err);
+}
+
+int store_open_as(const struct cachedir *cd, const struct entry_format *format, bool create,
+                  struct cachedir **ret, struct error *err)
+{
+    const struct cachedir_options options = {.create = create,
+                                             .without = atomic_load(&cd->without),
+                                             .warn = cd->warn,
+                                             .userdata = cd->userdata};
+    return open_as(cd->path, &options, format, ret, err);
 }
 
 void cachedir_close(struct cachedir *cd)
@@ -253,6 +349,7 @@ void cachedir_close(struct cachedir *cd)
     cachedir_names_free(cd->names, cd->name_count);
     free(cd->holders);
     tdestroy(cd->trusted, free);
+    archives_release(cd);
     pthread_mutex_destroy(&cd->mutex);
     free(cd->path);
     free(cd);

@@ -92,19 +92,23 @@ int pool_judge(const struct digest *digest, int64_t size, const struct digest *g
     return 0;
 }
 
-int pool_hash(int fd, const struct digest *digest, int64_t size, const volatile bool *stop,
-              struct error *err)
+int pool_hash(int fd, int64_t start, const struct digest *digest, int64_t size,
+              const volatile bool *stop, struct error *err)
 {
+    const int64_t first = start == WHOLE_FILE ? 0 : start;
     const size_t room = 1 << 18;
     cleanup_free char *buf = xmalloc(room);
     cleanup_hasher struct hasher *hasher = hasher_new(digest);
-    off_t offset = 0;
+    int64_t done = 0;
 
-    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    for (;;) {
+    (void)posix_fadvise(fd, first, start == WHOLE_FILE ? 0 : size, POSIX_FADV_SEQUENTIAL);
+    while (start == WHOLE_FILE ? done <= size : done < size) {
         if (stop && *stop)
             return error_set(err, ERROR_INTERRUPTED, "%s: stopped", digest->text);
-        ssize_t n = pread(fd, buf, room, offset);
+        /* A whole file may turn out to have more bytes than it should. */
+        size_t want =
+            start == WHOLE_FILE || size - done > (int64_t)room ? room : (size_t)(size - done);
+        ssize_t n = pread(fd, buf, want, first + done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -112,13 +116,11 @@ int pool_hash(int fd, const struct digest *digest, int64_t size, const volatile 
         if (n == 0)
             break;
         hasher_update(hasher, buf, (size_t)n);
-        offset += n;
-        if (offset > size)
-            break;
+        done += n;
     }
     struct digest got;
     hasher_final(hasher, &got);
-    return pool_judge(digest, size, &got, offset, err);
+    return pool_judge(digest, size, &got, done, err);
 }
 
 static int compare_trusted(const void *a, const void *b)
@@ -233,7 +235,7 @@ int pool_give(struct cachedir *cd, int from, int to, const struct digest *digest
     if (!S_ISREG(st.st_mode) || st.st_size != size)
         (void)error_set(&why, ERROR_DIGEST, "%s changed its size", digest->text);
     else if ((check || !ours) && !(linked && is_trusted(cd, &st, digest)) &&
-             pool_hash(held, digest, size, NULL, &why) == 0 && linked)
+             pool_hash(held, WHOLE_FILE, digest, size, NULL, &why) == 0 && linked)
         trust(cd, &st, digest); /* never a copy: its inode is another file's soon */
     if (why.kind == ERROR_NONE) {
         /* kaniko's warmer makes 0600. */

@@ -31,6 +31,18 @@ void ranges_add(struct ranges *r, int64_t start, int64_t end)
     r->list[first] = (struct range){start, end};
 }
 
+void ranges_remove(struct ranges *r, int64_t start, int64_t end)
+{
+    struct ranges kept = {0};
+    for (size_t i = 0; i < r->count; i++) {
+        const struct range *old = &r->list[i];
+        ranges_add(&kept, old->start, old->end < start ? old->end : start);
+        ranges_add(&kept, old->start > end ? old->start : end, old->end);
+    }
+    ranges_clear(r);
+    *r = kept;
+}
+
 bool ranges_gap(const struct ranges *r, int64_t from, int64_t size, int64_t *ret_start,
                 int64_t *ret_end)
 {

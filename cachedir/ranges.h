@@ -22,6 +22,7 @@ struct ranges {
 };
 
 void ranges_add(struct ranges *r, int64_t start, int64_t end);
+void ranges_remove(struct ranges *r, int64_t start, int64_t end);
 /* The first gap at or after `from` and below `size`. false: none. */
 bool ranges_gap(const struct ranges *r, int64_t from, int64_t size, int64_t *ret_start,
                 int64_t *ret_end);

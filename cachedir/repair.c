@@ -39,17 +39,6 @@ static bool is_right(struct cachedir_stage *stage, const struct cachedir_entry *
     return true;
 }
 
-/* Publish what was staged over the entry, and give it its time back. */
-static int mend(struct cachedir_stage *stage, const struct cachedir_entry *entry, struct error *err)
-{
-    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, entry->renewed};
-    if (cachedir_stage_publish(stage, err) < 0)
-        return -1;
-    if (utimensat(stage->cd->root, entry->digest.text, times, AT_SYMLINK_NOFOLLOW) < 0)
-        return error_errno(err, errno, "cannot give %s its time back", entry->digest.text);
-    return 0;
-}
-
 /* 1 mended, 0 it cannot be, -1. CACHEDIR_REPAIR_NOTHING may come out instead. */
 static int try_to_mend(struct cachedir *cd, const struct cachedir_entry *entry,
                        enum cachedir_repair *ret, struct error *err)
@@ -69,10 +58,13 @@ static int try_to_mend(struct cachedir *cd, const struct cachedir_entry *entry,
         error_move(err, &why);
         return -1;
     }
+    stage->renewed = &entry->renewed;
     int all = take_everything(stage, err);
     if (all > 0) {
-        *ret = is_right(stage, entry) ? CACHEDIR_REPAIR_NOTHING : CACHEDIR_REPAIR_MENDED;
-        if (*ret == CACHEDIR_REPAIR_MENDED && mend(stage, entry, err) < 0)
+        *ret = (cd->format->is_file ? stage->stands : is_right(stage, entry))
+                   ? CACHEDIR_REPAIR_NOTHING
+                   : CACHEDIR_REPAIR_MENDED;
+        if (*ret == CACHEDIR_REPAIR_MENDED && cachedir_stage_publish(stage, err) < 0)
             all = -1;
     }
     cachedir_stage_free(stage);
@@ -107,7 +99,7 @@ int cachedir_repair_blob(struct cachedir *cd, const struct digest *digest, struc
     cleanup_close int fd = pool < 0 ? -1 : fs_open(pool, name, O_RDONLY | O_NONBLOCK, 0);
     if (fd < 0 || fstat(fd, &st) < 0)
         return errno == ENOENT ? 0 : error_errno(err, errno, "blob %s", digest->text);
-    if (pool_hash(fd, digest, st.st_size, NULL, &why) == 0)
+    if (pool_hash(fd, WHOLE_FILE, digest, st.st_size, NULL, &why) == 0)
         return 0;
     if (why.kind != ERROR_DIGEST) {
         error_move(err, &why);

@@ -13,6 +13,7 @@
  */
 #include "alloc.h"
 #include "json.h"
+#include "partial.h"
 #include "store.h"
 #include "text.h"
 
@@ -71,6 +72,8 @@ void cachedir_stage_free(struct cachedir_stage *stage)
 {
     if (!stage)
         return;
+    if (stage->cd->format->stage_end)
+        stage->cd->format->stage_end(stage);
     blobs_close(&stage->blobs);
     if (stage->dir >= 0)
         close(stage->dir);
@@ -146,6 +149,49 @@ int oci_stage_take(struct cachedir_stage *stage, const struct descriptor *blob, 
     if (given == 0 && pool_holder(cd, &blob->digest, &holder))
         given = adopt_from(stage, &holder, blob, to, err);
     return given;
+}
+
+int oci_blob_place(struct cachedir_blob *b, bool insist, struct error *err)
+{
+    b->owns_partial = true;
+    return partial_open(b->stage->cd, &b->digest, b->size, insist, &b->partial, err);
+}
+
+int oci_blob_publish(struct cachedir_blob *b, struct error *err)
+{
+    struct cachedir *cd = b->stage->cd;
+    const int fd = b->partial->fd;
+    /* A copy of somebody's partial file, or one that was longer once, may have a tail. */
+    if (ftruncate(fd, b->size) < 0 || fchmod(fd, cd->file_mode) < 0 || fsync(fd) < 0)
+        return error_errno(err, errno, "cannot sync %s", b->digest.text);
+    return pool_put(cd, cd->partial, b->partial->name, &b->digest, err);
+}
+
+int oci_stage_give(struct cachedir_stage *stage, const struct descriptor *blob, int fd,
+                   int64_t start, struct error *err)
+{
+    struct cachedir *cd = stage->cd;
+    const char *name = digest_hex(&blob->digest);
+    const int to = blobs_make_directory(cd, &stage->blobs, &blob->digest);
+    cleanup_error struct error why = {0};
+
+    cleanup_close int copy =
+        to < 0 ? -1 : fs_open(to, name, O_RDWR | O_CREAT | O_EXCL, cd->file_mode);
+    if (copy < 0)
+        return error_errno(err, errno, "cannot create blob %s", name);
+    if (fs_copy_range(fd, start == WHOLE_FILE ? 0 : start, copy, 0, blob->size,
+                      store_able(cd, CACHEDIR_REFLINKS)) < 0)
+        (void)error_errno(&why, errno, "cannot copy blob %s", name);
+    else if (pool_hash(copy, WHOLE_FILE, &blob->digest, blob->size, NULL, &why) == 0 &&
+             (fchmod(copy, cd->file_mode) < 0 || fsync(copy) < 0))
+        (void)error_errno(&why, errno, "cannot sync blob %s", name);
+    if (why.kind == ERROR_NONE)
+        return pool_put(cd, to, name, &blob->digest, err) < 0 ? -1 : 1;
+    (void)unlinkat(to, name, 0);
+    if (why.kind == ERROR_DIGEST)
+        return 0;
+    error_move(err, &why);
+    return -1;
 }
 
 /* ---- publishing ---- */
@@ -364,18 +410,36 @@ static int make_visible(struct cachedir_stage *stage, struct error *err)
     return make_in_place(stage, dir, err);
 }
 
+int stage_set_time(const struct cachedir_stage *stage, int fd, struct error *err)
+{
+    if (stage->renewed &&
+        futimens(fd, (const struct timespec[]){{.tv_nsec = UTIME_OMIT}, *stage->renewed}) < 0)
+        return error_errno(err, errno, "cannot give %s its time back", stage->digest.text);
+    return 0;
+}
+
+int stage_begin_life(const struct cachedir_stage *stage, struct error *err)
+{
+    if (!stage->renewed)
+        return cachedir_renew(stage->cd, &stage->digest, err);
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, *stage->renewed};
+    if (utimensat(stage->cd->root, stage->digest.text, times, AT_SYMLINK_NOFOLLOW) < 0)
+        return error_errno(err, errno, "cannot give %s its time back", stage->digest.text);
+    return 0;
+}
+
 int oci_stage_publish(struct cachedir_stage *stage, struct error *err)
 {
     struct cachedir *cd = stage->cd;
     cleanup_cachedir_entry struct cachedir_entry entry = {0};
 
-    if (finish_stage(stage, err) < 0 || make_visible(stage, err) < 0)
+    if (finish_stage(stage, err) < 0 || stage_set_time(stage, stage->dir, err) < 0 ||
+        make_visible(stage, err) < 0)
         return -1;
     if (fs_sync_directory(cd->root) < 0)
         return error_errno(err, errno, "cannot sync %s", cd->path);
     /* Whichever way it came to stand there, its life begins now, and it must be whole. */
-    if (cachedir_renew(cd, &stage->digest, err) < 0 ||
-        cd->format->look(cd, &stage->digest, &entry, err) < 0)
+    if (stage_begin_life(stage, err) < 0 || cd->format->look(cd, &stage->digest, &entry, err) < 0)
         return -1;
     if (entry.state != CACHEDIR_COMPLETE)
         return error_set(err, ERROR_IO, "%s is not whole after it was published: %s",

@@ -7,6 +7,7 @@
  *     said, flushed    what cachedir_name_set() said in this process
  *     names      what index.json said when cachedir_name_find() was first asked
  *     holders    which entries of kaniko's own warmers hold which blobs
+ *     archives   which docker-archives hold which blobs (held while new ones' headers are read)
  *     trusted    inodes that were hashed in this run and found good
  * `without` is atomic. Everything else is set by cachedir_open() and constant.
  */
@@ -68,7 +69,8 @@ struct cachedir {
     struct holder *holders;
     size_t holder_count;
     bool holders_known;
-    void *trusted; /* tsearch(3) tree of struct trusted */
+    struct archives *archives; /* archives.h; NULL: not asked for yet */
+    void *trusted;             /* tsearch(3) tree of struct trusted */
 };
 
 /* Tell `warn`, once a cause: the format string is the cause. */
@@ -82,6 +84,16 @@ int store_check_writable(const struct cachedir *cd, struct error *err);
 /* error_errno(), with owner and mode of `name` and the ways out when permission is what failed. */
 int store_error(struct cachedir *cd, int errnum, int dir, const char *name, struct error *err,
                 const char *format, ...) __attribute__((format(printf, 6, 7)));
+
+/* A small file, whole or not at all. */
+int store_put_file(struct cachedir *cd, int dir, const char *name, const char *text,
+                   struct error *err);
+/* The same directory once more, with this format whatever it has: to convert it. Nothing is
+ * recorded. */
+int store_open_as(const struct cachedir *cd, const struct entry_format *format, bool create,
+                  struct cachedir **ret, struct error *err);
+/* The directory that index.json is in: the root's is an OCI layout's. */
+int store_names_directory(const struct cachedir *cd);
 
 /* ---- lock.c ---- */
 
@@ -103,10 +115,10 @@ int blobs_make_directory(struct cachedir *cd, struct blobs *b, const struct dige
 
 /* Does a regular file of this size that we can read stand there? */
 bool pool_has(int dir, const char *name, int64_t size, struct stat *ret);
-/* Hash a file; ERROR_DIGEST when it is not what digest and size say. *stop (NULL: never) ends it
- * with ERROR_INTERRUPTED. */
-int pool_hash(int fd, const struct digest *digest, int64_t size, const volatile bool *stop,
-              struct error *err);
+/* Hash the part of a file that begins at `start`, or WHOLE_FILE; ERROR_DIGEST when it is not what
+ * digest and size say. *stop (NULL: never) ends it with ERROR_INTERRUPTED. */
+int pool_hash(int fd, int64_t start, const struct digest *digest, int64_t size,
+              const volatile bool *stop, struct error *err);
 /* What it says of a file with these bytes. */
 int pool_judge(const struct digest *digest, int64_t size, const struct digest *got,
                int64_t got_size, struct error *err);
@@ -132,8 +144,10 @@ bool pool_holder(struct cachedir *cd, const struct digest *digest, struct digest
 /* ---- names.c ---- */
 
 /* The blobs that index.json at the root keeps, beside those of entries: the indexes of ours that
- * join several platforms, and whatever other tools put there, with all that it names. */
-int names_blobs(struct cachedir *cd, struct digest **ret, size_t *ret_count, struct error *err);
+ * join several platforms, and (alone, if `others_only`) whatever other tools put there, with all
+ * that it names. */
+int names_blobs(struct cachedir *cd, bool others_only, struct digest **ret, size_t *ret_count,
+                struct error *err);
 
 /* ---- the formats of entries ---- */
 
@@ -151,35 +165,106 @@ struct cachedir_stage {
     char name[FS_NAME_MAX]; /* below .basewarm/stage */
     int dir;
     struct blobs blobs;
-    bool published;
+    const struct timespec *renewed; /* when its life began, if not when it is published */
+    bool published, abandoned;      /* abandoned: nothing of it is to be kept for another try */
+    struct archive_stage *archive;  /* format docker-archive */
+    bool stands; /* docker-archive: what stands there is whole, and nothing is to be made */
 };
 
-/* Where an entry's blobs are named: its directory, blobs/, and what its index.json says. */
+struct partial; /* partial.h */
+
+struct cachedir_blob {
+    struct cachedir_stage *stage;
+    struct digest digest;
+    int64_t size;
+    struct partial *partial;
+    int64_t base;               /* where it begins in there */
+    bool owns_partial;          /* else it is the stage's */
+    struct cachedir_lock *lock; /* beside the partial file's; may be NULL */
+    bool committed;
+    /* guarded by the partial file's mutex: */
+    int64_t hashed;
+    bool hashing; /* somebody has the hasher's role */
+    struct hasher *hasher;
+};
+
+/* What archived kaniko's warmer appends to an archive's name for the manifest beside it. */
+#define ARCHIVE_BESIDE ".json"
+
 struct entry_format {
     const char *name; /* as .basewarm/format says */
+    enum cachedir_format format;
+    bool is_file; /* an entry is one file; there is no pool and no layout at the root */
     int (*look)(struct cachedir *cd, const struct digest *digest, struct cachedir_entry *ret,
                 struct error *err);
+    /* Its manifest's bytes, hashed: 1, 0 not here (or damaged), -1. */
+    int (*manifest)(struct cachedir *cd, const struct digest *digest, char **ret, size_t *ret_len,
+                    struct error *err);
+    int (*adopt)(struct cachedir *cd, const struct digest *digest, struct error *err);
+    /* The file below the root that holds a present blob of an entry, owned; and where in it, or
+     * WHOLE_FILE. */
+    char *(*blob_path)(const struct digest *entry, const struct cachedir_blob_info *blob,
+                       int64_t *ret_start);
     int (*stage_begin)(struct cachedir_stage *stage, struct error *err);
     int (*stage_take)(struct cachedir_stage *stage, const struct descriptor *blob,
                       struct error *err);
     int (*stage_publish)(struct cachedir_stage *stage, struct error *err);
-    /* Where the bytes of a blob are to be written, and how they become takeable. */
-    int (*blob_publish)(struct cachedir *cd, int partial, const char *name,
-                        const struct digest *digest, struct error *err);
+    /* Take a blob from an open file, from `start` on or WHOLE_FILE: copied or cloned, and hashed.
+     * 1 it is in, 0 it is not good, -1. */
+    int (*stage_give)(struct cachedir_stage *stage, const struct descriptor *blob, int fd,
+                      int64_t start, struct error *err);
+    void (*stage_end)(struct cachedir_stage *stage); /* what it holds; may be NULL */
+    /* Where the bytes of a blob are to be written (partial, base, lock), and how they become
+     * takeable once they are all there and hashed. */
+    int (*blob_place)(struct cachedir_blob *b, bool insist, struct error *err);
+    int (*blob_publish)(struct cachedir_blob *b, struct error *err);
+    bool (*has_blob)(struct cachedir *cd, const struct descriptor *blob);
     /* What verify() knows about one entry beyond look(): stray and missing files. */
     int (*verify)(struct cachedir *cd, const struct cachedir_entry *entry,
                   void (*problem)(void *userdata, const char *where, const char *what),
                   void *userdata, struct error *err);
 };
 
-extern const struct entry_format entry_oci;
+extern const struct entry_format entry_oci, entry_archive;
+int oci_manifest(struct cachedir *cd, const struct digest *digest, char **ret, size_t *ret_len,
+                 struct error *err);
+int oci_adopt(struct cachedir *cd, const struct digest *digest, struct error *err);
+bool oci_has_blob(struct cachedir *cd, const struct descriptor *blob);
+int oci_blob_place(struct cachedir_blob *b, bool insist, struct error *err);
+int oci_blob_publish(struct cachedir_blob *b, struct error *err);
+int oci_stage_give(struct cachedir_stage *stage, const struct descriptor *blob, int fd,
+                   int64_t start, struct error *err);
 int oci_stage_begin(struct cachedir_stage *stage, struct error *err);
 int oci_stage_take(struct cachedir_stage *stage, const struct descriptor *blob, struct error *err);
 int oci_stage_publish(struct cachedir_stage *stage, struct error *err);
+bool archive_has_blob(struct cachedir *cd, const struct descriptor *blob);
+int archive_blob_place(struct cachedir_blob *b, bool insist, struct error *err);
+int archive_blob_publish(struct cachedir_blob *b, struct error *err);
+int archive_stage_begin(struct cachedir_stage *stage, struct error *err);
+int archive_stage_take(struct cachedir_stage *stage, const struct descriptor *blob,
+                       struct error *err);
+int archive_stage_give(struct cachedir_stage *stage, const struct descriptor *blob, int fd,
+                       int64_t start, struct error *err);
+int archive_stage_publish(struct cachedir_stage *stage, struct error *err);
+void archive_stage_end(struct cachedir_stage *stage);
+/* Hash all blobs of an entry: ERROR_DIGEST when one is not good. */
+int archive_hash(struct cachedir *cd, const struct cachedir_entry *e, struct error *err);
+
+/* Before it becomes visible, and afterwards: the entry's life begins, or goes on. */
+int stage_set_time(const struct cachedir_stage *stage, int fd, struct error *err);
+int stage_begin_life(const struct cachedir_stage *stage, struct error *err);
 
 void entry_broken(struct cachedir_entry *e, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void entry_add_blob(struct cachedir_entry *e, const struct digest *digest, int64_t size);
+/* A present blob of it; NULL: none. */
+const struct cachedir_blob_info *entry_blob(const struct cachedir_entry *e,
+                                            const struct digest *digest);
+/* The bytes of a present blob, whose size met a ceiling, not hashed; owned. -1 and errno. */
+int entry_blob_read(struct cachedir *cd, const struct digest *entry,
+                    const struct cachedir_blob_info *blob, char **ret);
+/* Entries of kaniko's own warmers name no platform: the config does. Nothing if it is no config. */
+void entry_set_platform(struct cachedir_entry *e, const void *config, size_t len);
 /* Was it touched or written since it had the time `seen`? */
 bool entry_is_younger(int dir, const char *name, const struct timespec *seen);
 /* Take an entry out of sight and delete it; not if it is younger than `seen` (NULL: whatever its

@@ -22,7 +22,8 @@ struct job { /* one name of one inode; after sorting, names of one inode stand t
     ino_t inode;
     struct digest digest;
     int64_t size;
-    char *path;        /* below the root */
+    char *path;        /* below the root, */
+    int64_t start;     /* and where in it; WHOLE_FILE */
     const char *where; /* what a problem is told of: an entry's digest, or the path */
     struct claim *claims;
     size_t claim_count; /* 0: no layer, or not deep */
@@ -83,27 +84,24 @@ static void note_layer(struct verification *v, const struct job *job, const stru
 
 /* ---- structure ---- */
 
-static char *blob_path(const char *above, const struct digest *digest)
-{
-    return xasprintf("%s%sblobs/%s/%s", above, *above ? "/" : "",
-                     digest_is_sha256(digest) ? "sha256" : "sha512", digest_hex(digest));
-}
-
 /* The diff IDs of an entry, one a layer; NULL when they are not known: then that is told here, or,
  * of a damaged config, where its bytes are hashed. */
 static struct digest *read_diff_ids(struct verification *v, const struct cachedir_entry *e,
                                     const struct manifest *m)
 {
-    cleanup_free char *bytes = NULL, *path = blob_path(e->digest.text, &m->config.digest);
-    size_t len, count;
+    const struct cachedir_blob_info *config = entry_blob(e, &m->config.digest);
+    cleanup_free char *bytes = NULL;
+    size_t count;
     cleanup_free struct digest *ids = NULL;
     cleanup_error struct error why = {0};
 
-    if (fs_read(v->cd->root, path, CONFIG_SIZE_MAX, &bytes, &len) < 0) {
+    if (!config || config->size > CONFIG_SIZE_MAX)
+        return NULL; /* a config that look() missed, or nobody would read */
+    if (entry_blob_read(v->cd, &e->digest, config, &bytes) < 0) {
         if (errno != ENOENT) /* else it went meanwhile */
             (void)error_errno(&why, errno, "cannot read the config");
-    } else if (digest_check(&m->config.digest, bytes, len, NULL) == 0 &&
-               config_diff_ids(bytes, len, &ids, &count, &why) == 0) {
+    } else if (digest_check(&config->digest, bytes, (size_t)config->size, NULL) == 0 &&
+               config_diff_ids(bytes, (size_t)config->size, &ids, &count, &why) == 0) {
         if (count == m->layer_count)
             return take_ptr(ids);
         (void)error_set(&why, ERROR_PROTOCOL, "the config names %zu diff IDs for %zu layers", count,
@@ -161,7 +159,7 @@ static int add_entry_jobs(struct verification *v, const struct cachedir_entry *e
         job->inode = e->blobs[i].inode;
         job->digest = e->blobs[i].digest;
         job->size = e->blobs[i].size;
-        job->path = blob_path(e->digest.text, &job->digest);
+        job->path = v->cd->format->blob_path(&e->digest, &e->blobs[i], &job->start);
         job->where = e->digest.text;
     }
     return v->options->deep && e->state == CACHEDIR_COMPLETE ? add_claims(v, e, first, err) : 0;
@@ -186,7 +184,8 @@ static void check_pool_file(struct verification *v, int dir, const char *algorit
     job->inode = st.st_ino;
     job->digest = digest;
     job->size = st.st_size;
-    job->path = blob_path("", &digest);
+    job->path = xasprintf("blobs/%s/%s", algorithm, name);
+    job->start = WHOLE_FILE;
     job->where = job->path;
 }
 
@@ -334,7 +333,7 @@ static int read_one(struct verification *v, int fd, size_t first, size_t past, s
     size_t other;
 
     if (!is_layer(v, first, past, &other)) {
-        if (pool_hash(fd, &job->digest, job->size, v->options->stop, err) < 0)
+        if (pool_hash(fd, job->start, &job->digest, job->size, v->options->stop, err) < 0)
             return -1;
         if (other < past) {
             const struct claim *claim = &v->jobs[other].claims[0];
@@ -343,7 +342,8 @@ static int read_one(struct verification *v, int fd, size_t first, size_t past, s
         }
         return 0;
     }
-    if (layer_check(fd, &job->digest, job->size, &layer_limits, v->options->stop, &layer, err) < 0)
+    if (layer_check(fd, job->start, &job->digest, job->size, &layer_limits, v->options->stop,
+                    &layer, err) < 0)
         return -1;
     for (size_t i = first; i < past; i++)
         judge_layer(v, &v->jobs[i], &layer);

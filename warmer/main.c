@@ -137,7 +137,7 @@ static int start_watch(const struct settings *s, sigset_t signals, struct error 
 static int open_directory(const struct settings *s, struct cachedir **ret, struct error *err)
 {
     const bool only_look = s->check || s->dry_run;
-    struct cachedir_options options = {.create = !only_look, .warn = warn};
+    struct cachedir_options options = {.create = !only_look, .format = s->format, .warn = warn};
     if (cachedir_open(s->cache_dir, &options, ret, err) == 0)
         return 0;
     return -1;

@@ -8,6 +8,7 @@
 #define SECONDS(n) (INT64_C(n) * NS_PER_S)
 
 static const char *const fail_choices[] = {"any", "all", "never", NULL};
+static const char *const format_choices[] = {"oci", "docker-archive", NULL};
 static const char *const progress_choices[] = {"auto", "bar", "plain", "none", NULL};
 
 /* Synonyms have no group: they work, and are not shown. */
@@ -27,6 +28,10 @@ static const struct option_spec options[] = {
 #define GROUP "Directory"
     {"cache-dir", 'c', OPTION_STRING, AT(cache_dir), "DIR", GROUP,
      "the directory that the builder reads with its --cache-dir", "/cache"},
+    {"format", 0, OPTION_CHOICE, AT(format_choice), "FORMAT", GROUP,
+     "what the builder reads: oci is osscontainertools/kaniko's, docker-archive that of archived kaniko, of "
+     "envbuilder, and of the former with FF_KANIKO_OCI_WARMER false, which here, too, means "
+     "docker-archive", "as the directory has it, else oci", format_choices},
     {"force", 'f', OPTION_BOOL, AT(force), NULL, GROUP,
      "trust nothing that is there: hash every blob again, and fetch what fails"},
     {"cache-ttl", 0, OPTION_DURATION, AT(cache_ttl_ns), "D", GROUP,
@@ -215,11 +220,8 @@ static int add_environment(struct settings *s, struct error *err)
         cleanup_free char *shown = text_foreign_str(oci);
         return error_set(err, ERROR_USAGE, "%s \"%s\": must be true or false", format, shown);
     }
-    if (!wanted)
-        return error_set(err, ERROR_USAGE,
-                         "%s is false, but only the format oci is written here: unset it, for the "
-                         "executor, too",
-                         format);
+    if (!wanted && s->format_choice < 0)
+        s->format = CACHEDIR_FORMAT_DOCKER_ARCHIVE;
     return 0;
 }
 
@@ -252,6 +254,7 @@ int settings_load(int argc, char **argv, struct settings *ret, struct error *err
     int operand;
     *ret = (struct settings){
         .cache_dir = "/cache",
+        .format_choice = -1,
         .cache_ttl_ns = SECONDS(336 * 3600),
         .grace_ns = SECONDS(24 * 3600),
         .registry = {.anonymous_retry = true, .foreign_layers = true},
@@ -270,6 +273,10 @@ int settings_load(int argc, char **argv, struct settings *ret, struct error *err
         cleanup_free char *shown = text_foreign_str(argv[operand]);
         return error_set(err, ERROR_USAGE, "unexpected \"%s\": images are given by --image", shown);
     }
+    static const enum cachedir_format formats[] = {CACHEDIR_FORMAT_OCI,
+                                                   CACHEDIR_FORMAT_DOCKER_ARCHIVE};
+    if (ret->format_choice >= 0)
+        ret->format = formats[ret->format_choice];
     if (ret->jobs_per_host == 0)
         ret->jobs_per_host = ret->jobs;
     ret->registry.stall_timeout_ns = ret->stall_timeout_ns;

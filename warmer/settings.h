@@ -53,8 +53,10 @@ struct settings {
     int fail;           /* enum fail_policy */
     int progress;       /* enum progress_mode */
     const char *report; /* NULL: none */
-    int verbosity;      /* enum log_level */
-    int log_format;     /* enum log_format */
+    enum cachedir_format format;
+    int format_choice; /* what --format says of it; -1: nothing */
+    int verbosity;     /* enum log_level */
+    int log_format;    /* enum log_format */
     bool log_timestamp;
 
     /* instead of warming */
@@ -68,9 +70,9 @@ struct settings {
 
 /*
  * Fill *ret from the defaults, the command line, then the environment (KANIKO_REGISTRY_MAP and
- * KANIKO_REGISTRY_MIRROR add to their options; FF_KANIKO_OCI_WARMER must not ask for another format
- * than oci). ERROR_USAGE quotes what is wrong. With help, version or completion nothing else is
- * checked. *ret must be released in any case.
+ * KANIKO_REGISTRY_MIRROR add to their options; FF_KANIKO_OCI_WARMER decides about the format
+ * where --format does not). ERROR_USAGE quotes what is wrong. With help, version or completion
+ * nothing else is checked. *ret must be released in any case.
  */
 int settings_load(int argc, char **argv, struct settings *ret, struct error *err);
 void settings_release(struct settings *s);

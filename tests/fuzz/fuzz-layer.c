@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     cleanup_error struct error err = {0};
     cleanup_layer struct layer layer = {0};
     digest_of(data, size, &digest);
-    CHECK(layer_check(fd, &digest, (int64_t)size, &limits, NULL, &layer, &err) == 0);
+    CHECK(layer_check(fd, WHOLE_FILE, &digest, (int64_t)size, &limits, NULL, &layer, &err) == 0);
     CHECK(err.kind == ERROR_NONE);
     check_text(layer.problem);
     check_text(layer.not_checked);

@@ -28,9 +28,16 @@ void test_image_make(struct test_image *image, const char *architecture, const c
                      size_t count, bool docker)
 {
     *image = (struct test_image){0};
-    cleanup_free char *config =
-        xasprintf("{\"os\":\"linux\",\"architecture\":\"%s\",\"rootfs\":{\"type\":\"layers\"}}",
-                  architecture);
+    json_t *ids = json_array();
+    for (size_t i = 0; i < count; i++) { /* as if no layer were compressed */
+        struct digest id;
+        digest_of(layers[i], strlen(layers[i]), &id);
+        (void)json_array_append_new(ids, json_string(id.text));
+    }
+    json_t *json = json_pack("{s:s, s:s, s:{s:s, s:o}}", "os", "linux", "architecture",
+                             architecture, "rootfs", "type", "layers", "diff_ids", ids);
+    cleanup_free char *config = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
     add_blob(image,
              docker ? "application/vnd.docker.container.image.v1+json"
                     : "application/vnd.oci.image.config.v1+json",
@@ -114,6 +121,16 @@ char *test_directory_make(void)
 
 void test_directory_remove(char *path)
 {
-    (void)fs_remove(AT_FDCWD, path);
+    /* fs.h's functions take names below a directory, never an absolute path. */
+    cleanup_close int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_names char **names = NULL;
+    size_t count = 0;
+    if (dir < 0 || fs_names(dir, &names, &count) < 0)
+        abort();
+    for (size_t i = 0; i < count; i++)
+        if (fs_remove(dir, names[i]) < 0)
+            abort();
+    if (rmdir(path) < 0)
+        abort();
     free(path);
 }

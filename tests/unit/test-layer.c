@@ -451,7 +451,7 @@ static int check(const struct bytes *file, const struct layer_limits *limits, bo
     struct digest digest;
     digest_of(file->data, file->len, &digest);
     cleanup_close int fd = file_of(file);
-    return layer_check(fd, &digest, (int64_t)file->len, limits, stop, ret, err);
+    return layer_check(fd, WHOLE_FILE, &digest, (int64_t)file->len, limits, stop, ret, err);
 }
 
 static struct layer_limits limits_of(const struct row *row)
@@ -540,14 +540,16 @@ static void test_a_file_that_is_not_its_digest(void **state)
         digest_of(file.data, file.len, &right);
         digest_of("other", 5, &wrong);
         cleanup_close int fd = file_of(&file);
-        assert_int_equal(layer_check(fd, &wrong, (int64_t)file.len, &limits, NULL, &layer, &err),
-                         -1);
+        assert_int_equal(
+            layer_check(fd, WHOLE_FILE, &wrong, (int64_t)file.len, &limits, NULL, &layer, &err),
+            -1);
         assert_int_equal(err.kind, ERROR_DIGEST);
         assert_non_null(strstr(err.message, right.text)); /* all of it was hashed */
         for (int more = -1; more <= 1; more += 2) {
             error_clear(&err);
-            assert_int_equal(
-                layer_check(fd, &right, (int64_t)file.len + more, &limits, NULL, &layer, &err), -1);
+            assert_int_equal(layer_check(fd, WHOLE_FILE, &right, (int64_t)file.len + more, &limits,
+                                         NULL, &layer, &err),
+                             -1);
             assert_int_equal(err.kind, ERROR_DIGEST);
         }
         assert_int_equal(layer.members, 7);
@@ -568,7 +570,8 @@ static void test_stops(void **state)
     cleanup_close int directory = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct digest digest;
     digest_of("", 0, &digest);
-    assert_int_equal(layer_check(directory, &digest, 0, &layer_limits, NULL, &layer, &err), -1);
+    assert_int_equal(
+        layer_check(directory, WHOLE_FILE, &digest, 0, &layer_limits, NULL, &layer, &err), -1);
     assert_int_equal(err.kind, ERROR_IO);
 }
 

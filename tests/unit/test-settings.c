@@ -92,6 +92,36 @@ static void test_values(void **state)
     assert_string_equal(s.platforms[1].architecture, "amd64");
 }
 
+static void test_format(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *option, *variable; /* NULL: not given */
+        enum cachedir_format format;
+    } rows[] = {
+        {NULL, NULL, CACHEDIR_FORMAT_ANY},
+        {NULL, "", CACHEDIR_FORMAT_ANY},
+        {NULL, "1", CACHEDIR_FORMAT_ANY},
+        {NULL, "F", CACHEDIR_FORMAT_DOCKER_ARCHIVE},
+        {NULL, "false", CACHEDIR_FORMAT_DOCKER_ARCHIVE},
+        {NULL, "0", CACHEDIR_FORMAT_DOCKER_ARCHIVE},
+        {"--format=oci", "false", CACHEDIR_FORMAT_OCI},
+        {"--format=oci", NULL, CACHEDIR_FORMAT_OCI},
+        {"--format=docker-archive", "true", CACHEDIR_FORMAT_DOCKER_ARCHIVE},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cleanup_settings struct settings s;
+        cleanup_error struct error err = {0};
+        clear_environment();
+        if (rows[i].variable)
+            assert_int_equal(setenv("FF_KANIKO_OCI_WARMER", rows[i].variable, 1), 0);
+        assert_int_equal(load((const char *const[]){"-ia", rows[i].option, NULL}, &s, &err), 0);
+        if (s.format != rows[i].format)
+            fail_msg("row %zu: format %d", i, s.format);
+    }
+    clear_environment();
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -124,7 +154,7 @@ static void test_refused(void **state)
         {{"-ia", "--cache-ttl=-1h"}, "--cache-ttl: "},
         {{"-ia", "--jobs=0"}, "--jobs \"0\": must be a number from 1 to 128"},
         {{"-ia", "--fail=some"}, "--fail \"some\": must be any, all or never"},
-        {{"-ia"}, "FF_KANIKO_OCI_WARMER is false, but", "FF_KANIKO_OCI_WARMER", "F"},
+        {{"-ia", "--format=tar"}, "--format \"tar\": must be oci or docker-archive"},
         {{"-ia"}, "FF_KANIKO_OCI_WARMER \"no\": must be true or", "FF_KANIKO_OCI_WARMER", "no"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -258,9 +288,10 @@ static void test_each(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_values),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_help_first),
-        cmocka_unit_test(test_one_table), cmocka_unit_test(test_each),
+        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_values),
+        cmocka_unit_test(test_format),     cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_help_first), cmocka_unit_test(test_one_table),
+        cmocka_unit_test(test_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Executors that read docker-archives build on what was warmed: archived kaniko's, which
+# $KANIKO_EXECUTOR_ORIG names, and that of osscontainertools/kaniko with its switch off, which
+# $KANIKO_EXECUTOR names.
+# timeout: 300
+. "$(dirname "$0")/../lib.sh"
+. "$root/tests/lib-kaniko.sh"
+
+[ -n "${KANIKO_EXECUTOR_ORIG:-}${KANIKO_EXECUTOR:-}" ] ||
+    skip "KANIKO_EXECUTOR_ORIG and KANIKO_EXECUTOR name no executor"
+directory=$cache
+
+check() { # BINARY [ENVIRONMENT]
+    need_executor "$@"
+    start_registry "registry-${1##*/}"
+    local base docker app pinned
+    base=$(digest_of base:1 "$platform")
+    docker=$(digest_of base:docker "$platform")
+    app=$(digest_of app:1 "$platform")
+    rm -rf "$cache"
+    warm --format docker-archive --image "$registry/base:1" --image "$registry/base:docker" \
+        --image "$registry/app:1"
+
+    step "FROM by tag"
+    build "$registry/base:1"
+    expect_hit "$base"
+    build "$registry/base:docker"
+    expect_hit "$docker"
+    build "$registry/app:1"
+    expect_hit "$app"
+
+    step "an empty directory is no hit"
+    mkdir -p empty
+    directory=$scratch/empty
+    build "$registry/base:1"
+    ! hit "$base" || fail "a hit without an entry"
+    directory=$cache
+
+    step "an archive that was mended is a hit"
+    truncate -s -100000 "$cache/$app"
+    warm --image "$registry/app:1"
+    build "$registry/app:1"
+    expect_hit "$app"
+
+    step "converted, from archives that were made here and from entries that were"
+    expect_exit 0 cachedir -c "$cache" convert --to oci
+    expect_exit 0 cachedir -c "$cache" convert --to docker-archive
+    build "$registry/app:1"
+    expect_hit "$app"
+
+    step "FROM by digest, with the registry stopped and no network"
+    pinned=$registry/base:1@$base
+    stop_server "$registry_pid"
+    registry=
+    build "$pinned" --net
+    expect_hit "$base"
+}
+
+[ -z "${KANIKO_EXECUTOR_ORIG:-}" ] || check "$KANIKO_EXECUTOR_ORIG"
+[ -z "${KANIKO_EXECUTOR:-}" ] || check "$KANIKO_EXECUTOR" FF_KANIKO_OCI_WARMER=false
