@@ -2,11 +2,12 @@
 
 #include "cachedir/alloc.h"
 #include "cachedir/text.h"
+#include "pin.h"
 #include "settings.h"
+#include "source.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <search.h>
+#include <stdarg.h>
 #include <string.h>
 
 static void tell(struct list_reader *reader, const char *format, ...)
@@ -167,53 +168,138 @@ void list_parse(struct wanted_list *list, struct list_reader *reader, const char
     }
 }
 
-/* All of a file or pipe. Owned. */
-static int read_all(FILE *in, const char *shown, char **ret, size_t *ret_len, struct error *err)
-{
-    size_t len = 0, size = 1 << 14;
-    cleanup_free char *bytes = xmalloc(size);
-    for (;;) {
-        size_t got = fread(bytes + len, 1, size - len, in);
-        len += got;
-        if (ferror(in))
-            return error_errno(err, errno, "list %s: cannot read", shown);
-        if (got == 0)
-            break;
-        if (len > LIST_SIZE_MAX)
-            return error_set(err, ERROR_USAGE, "list %s: more than %d MiB: not a list", shown,
-                             LIST_SIZE_MAX >> 20);
-        if (len == size) {
-            size *= 2;
-            bytes = xreallocarray(bytes, size, 1);
-        }
-    }
-    *ret = take_ptr(bytes);
-    *ret_len = len;
-    return 0;
-}
-
 int list_read(struct wanted_list *list, struct list_reader *reader, const char *path,
               struct error *err)
 {
-    cleanup_free char *shown = text_foreign_str(path);
+    const struct source_options options = {.what = "list", .max = LIST_SIZE_MAX};
+    cleanup_free char *shown = source_name(path, false);
     cleanup_free char *bytes = NULL;
     size_t len;
-    if (strcmp(path, "-") == 0) {
-        if (read_all(stdin, "on stdin", &bytes, &len, err) < 0)
-            return -1;
-        list_parse(list, reader, bytes, len, "stdin");
-        return 0;
-    }
-    cleanup_fclose FILE *in = fopen(path, "re");
-    if (!in && (errno == ENOENT || errno == ENOTDIR))
-        return error_set(err, ERROR_NOT_FOUND, "list %s: there is no such file", shown);
-    if (!in)
-        return error_errno(err, errno, "list %s: cannot open", shown);
-    if (read_all(in, shown, &bytes, &len, err) < 0)
+    if (source_read(&options, path, &bytes, &len, err) < 0)
         return -1;
     list_parse(list, reader, bytes, len, shown);
     return 0;
 }
+
+/* ---- Dockerfiles ---- */
+
+/* "--build-arg NAME" is its value in the environment, as kaniko's executor has it. Owned, as are
+ * its strings. */
+static char **build_args(char *const *given)
+{
+    char **list = NULL;
+    size_t count = 0;
+    for (; given && *given; given++) {
+        const char *value = strchr(*given, '=') ? NULL : getenv(*given);
+        *array_add(list, count) =
+            strchr(*given, '=') ? xstrdup(*given) : xasprintf("%s=%s", *given, value ? value : "");
+    }
+    *array_add(list, count) = NULL;
+    return list;
+}
+
+static void free_strings(char ***list)
+{
+    for (char **s = *list; s && *s; s++)
+        free(*s);
+    free(*list);
+}
+
+struct loading { /* of the Dockerfiles */
+    const struct settings *settings;
+    const struct list_listener *listener;
+    struct list_reader *reader;
+    struct wanted_list *list;
+};
+
+static void warn(const struct loading *l, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void warn(const struct loading *l, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    cleanup_free char *message = xvasprintf(format, args);
+    va_end(args);
+    l->listener->warning(l->listener->userdata, message);
+}
+
+/* "Dockerfile:12". Owned. */
+static char *place(const char *origin, size_t line)
+{
+    return line > 0 ? xasprintf("%s:%zu", origin, line) : xstrdup(origin);
+}
+
+static void tell_messages(const struct loading *l, const struct dockerfile *d, const char *origin)
+{
+    for (size_t i = 0; i < d->message_count; i++) {
+        const struct dockerfile_message *m = &d->messages[i];
+        cleanup_free char *where = place(origin, m->line);
+        if (m->error)
+            tell(l->reader, "%s: %s", where, m->text);
+        else
+            warn(l, "%s: %s", where, m->text);
+    }
+}
+
+static void add_images(const struct loading *l, const struct dockerfile *d, const char *origin)
+{
+    const bool pinned = l->settings->pinned_dockerfile != NULL;
+    for (size_t i = 0; i < d->count; i++) {
+        const struct dockerfile_image *image = &d->images[i];
+        cleanup_free char *where = place(origin, image->line);
+        if (image->use != DOCKERFILE_FROM && !pinned)
+            continue; /* kaniko pulls it in any case */
+        if (image->use != DOCKERFILE_FROM)
+            warn(l,
+                 "%s: %s%s: kaniko never looks in its --cache-dir for this: it is warmed for its "
+                 "digest alone",
+                 where, dockerfile_use_name(image->use), image->text);
+        if (pinned && image->end == 0)
+            tell(l->reader, "%s: %s%s: it cannot be pinned: write it without quotes and escapes",
+                 where, dockerfile_use_name(image->use), image->text);
+        list_add(l->list, l->reader, image->text, where);
+    }
+}
+
+static void told_waiting(void *userdata, const char *message)
+{
+    const struct loading *l = userdata;
+    l->listener->warning(l->listener->userdata, message);
+}
+
+static int load_dockerfile(struct loading *l, const char *where, struct error *err)
+{
+    const struct settings *s = l->settings;
+    const struct source_options source = {
+        .what = "Dockerfile",
+        .max = DOCKERFILE_SIZE_MAX,
+        .urls = true,
+        .stall_timeout_ns = s->stall_timeout_ns,
+        .limits = {s->retries, s->retry_max_time_ns},
+        .waiting = told_waiting,
+        .userdata = l,
+    };
+    cleanup_free char *bytes = NULL;
+    size_t len;
+    if (source_read(&source, where, &bytes, &len, err) < 0)
+        return -1;
+    __attribute__((cleanup(free_strings))) char **args = build_args(s->build_args);
+    const struct dockerfile_options options = {.build_args = args, .target = s->target};
+    struct pin *pin = xcalloc(1, sizeof *pin);
+    pin->origin = source_name(where, true);
+    pin->platform = platform_format(&s->platforms[0]);
+    dockerfile_parse(bytes, len, &options, &pin->parsed);
+    pin->bytes = take_ptr(bytes);
+    pin->len = len;
+    tell_messages(l, &pin->parsed, pin->origin);
+    add_images(l, &pin->parsed, pin->origin);
+    if (s->pinned_dockerfile && !l->list->pin)
+        l->list->pin = take_ptr(pin);
+    pin_free(pin);
+    return 0;
+}
+
+/* ---- all of it ---- */
 
 struct told { /* what is wrong, until it is known whether it is one thing or several */
     char **messages;
@@ -227,8 +313,8 @@ static void keep(void *userdata, const char *message)
 }
 
 /* One thing wrong is the error itself; several are told, and the error sums them up. */
-static int sum_up(struct told *told, void (*problem)(void *userdata, const char *message),
-                  void *userdata, enum error_kind kind, struct error *err)
+static int sum_up(struct told *told, const struct list_listener *listener, enum error_kind kind,
+                  struct error *err)
 {
     if (told->count == 1)
         (void)error_set(err, kind, "%s", told->messages[0]);
@@ -239,15 +325,15 @@ static int sum_up(struct told *told, void (*problem)(void *userdata, const char 
                         told->count);
     for (size_t i = 0; i < told->count; i++) {
         if (told->count > 1)
-            problem(userdata, told->messages[i]);
+            listener->problem(listener->userdata, told->messages[i]);
         free(told->messages[i]);
     }
     free(told->messages);
     return told->count == 0 ? 0 : -1;
 }
 
-int list_load(const struct settings *settings, void (*problem)(void *userdata, const char *message),
-              void *userdata, struct wanted_list *ret, struct error *err)
+int list_load(const struct settings *settings, const struct list_listener *listener,
+              struct wanted_list *ret, struct error *err)
 {
     struct told told = {0};
     struct list_reader reader = {
@@ -256,6 +342,7 @@ int list_load(const struct settings *settings, void (*problem)(void *userdata, c
         .problem = keep,
         .userdata = &told,
     };
+    struct loading loading = {settings, listener, &reader, ret};
     enum error_kind kind = ERROR_USAGE;
     for (char **image = settings->images; image && *image; image++)
         list_add(ret, &reader, *image, "--image");
@@ -266,17 +353,45 @@ int list_load(const struct settings *settings, void (*problem)(void *userdata, c
             tell(&reader, "%s", why.message);
         }
     }
-    return sum_up(&told, problem, userdata, kind, err);
+    for (char **file = settings->dockerfiles; file && *file; file++) {
+        cleanup_error struct error why = {0};
+        if (load_dockerfile(&loading, *file, &why) < 0) {
+            kind = error_worse(kind, why.kind);
+            tell(&reader, "%s", why.message);
+        }
+    }
+    return sum_up(&told, listener, kind, err);
+}
+
+static void release(struct wanted *w)
+{
+    reference_release(&w->reference);
+    platform_release(&w->platform);
+    free(w->origin);
+}
+
+void list_shard(struct wanted_list *list, unsigned index, unsigned count)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        struct wanted *w = &list->items[i];
+        struct digest digest;
+        digest_of(w->reference.name, strlen(w->reference.name), &digest);
+        cleanup_free char *first = xstrndup(digest_hex(&digest), 15); /* 60 bits */
+        if (strtoull(first, NULL, 16) % count == index)
+            list->items[kept++] = *w;
+        else
+            release(w);
+    }
+    list->count = kept;
 }
 
 void wanted_list_release(struct wanted_list *list)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        reference_release(&list->items[i].reference);
-        platform_release(&list->items[i].platform);
-        free(list->items[i].origin);
-    }
+    for (size_t i = 0; i < list->count; i++)
+        release(&list->items[i]);
     free(list->items);
+    pin_free(list->pin);
     tdestroy(list->seen, free);
     *list = (struct wanted_list){0};
 }

@@ -1,5 +1,5 @@
 /*
- * The list of wanted images: from --image and from --images-file.
+ * The list of wanted images: from --image, --images-file and --dockerfile.
  *
  * A list file holds one reference a line. "#" at the start of a line or after a blank begins a
  * comment, and blank lines are skipped. After the reference, "platform=os/arch[/variant][,...]"
@@ -22,13 +22,14 @@ struct wanted { /* one image for one platform */
     struct reference reference;
     struct platform platform;
     bool explicit_platform; /* its line names it, or there are several: worth showing */
-    char *origin;           /* "--image", "images.txt:12", "stdin:3" */
+    char *origin;           /* "--image", "images.txt:12", "stdin:3", "Dockerfile:1" */
 };
 
 struct wanted_list {
     struct wanted *items; /* in the order in which they were first named, each once */
     size_t count;
-    void *seen; /* tsearch(3) tree of what is in it */
+    void *seen;      /* tsearch(3) tree of what is in it */
+    struct pin *pin; /* with --pinned-dockerfile: what is written in the end (pin.h) */
 };
 
 struct list_reader {
@@ -51,13 +52,23 @@ int list_read(struct wanted_list *list, struct list_reader *reader, const char *
               struct error *err);
 
 /*
- * All that the options name: --image in order, then the files in order. No images at all is
- * success. One thing wrong is the error; several are told to `problem`, and the error sums them
- * up. Its kind is that of a file that cannot be read, else ERROR_USAGE.
+ * All that the options name: --image in order, then the files, then the Dockerfiles. No images at
+ * all is success. One thing wrong is the error; several are told to `problem`, and the error sums
+ * them up. Its kind is that of a file that cannot be read, else ERROR_USAGE. What is odd, but not
+ * wrong, is told to `warning`.
  */
 struct settings;
-int list_load(const struct settings *settings, void (*problem)(void *userdata, const char *message),
-              void *userdata, struct wanted_list *ret, struct error *err);
+struct list_listener { /* one safe line at a time */
+    void (*problem)(void *userdata, const char *message);
+    void (*warning)(void *userdata, const char *message);
+    void *userdata;
+};
+int list_load(const struct settings *settings, const struct list_listener *listener,
+              struct wanted_list *ret, struct error *err);
+
+/* Keep those of the index-th of `count` parts, from 0: by the sha256 of the reference's full name,
+ * so that each image is in one part, always the same, whatever else is in the list. */
+void list_shard(struct wanted_list *list, unsigned index, unsigned count);
 
 void wanted_list_release(struct wanted_list *list);
 #define cleanup_wanted_list __attribute__((cleanup(wanted_list_release)))

@@ -2,6 +2,8 @@
  * warmer: from the command line to the exit code. The work is run.h's; here are the signals, the
  * deadline, and what is said at the end.
  */
+#include "metrics.h"
+#include "pin.h"
 #include "run.h"
 
 #include "cachedir/alloc.h"
@@ -28,7 +30,7 @@ static void debug(void *userdata, const char *message)
     log_debug("%s", message);
 }
 
-static void list_problem(void *userdata, const char *message)
+static void problem(void *userdata, const char *message)
 {
     (void)userdata;
     log_error("%s", message);
@@ -146,41 +148,55 @@ static int open_directory(const struct settings *s, struct cachedir **ret, struc
 /* The files that others read; `error` is what ended the run beside its images, or NULL. */
 static int write_files(const struct settings *s, struct report *report, struct report_run *about)
 {
-    cleanup_error struct error err = {0}, termination = {0};
+    cleanup_error struct error err = {0}, metrics = {0}, termination = {0};
     int code = 0;
     if (s->report && report_write(report, about, s->report, &err) < 0) {
         log_error("--report: %s", err.message);
         code = error_exit_code(err.kind);
+    }
+    if (s->metrics_file && metrics_write(report, about, s->metrics_file, &metrics) < 0) {
+        log_error("--metrics-file: %s", metrics.message);
+        code = code ? code : error_exit_code(metrics.kind);
     }
     if (report_terminate(report, about, REPORT_TERMINATION_LOG, &termination) < 0)
         log_warn("%s", termination.message);
     return code;
 }
 
-/* After warming. Returns the exit code of it. */
-static int prune(struct run *run, struct report_run *about)
+/* --pinned-dockerfile. Returns the exit code of it. */
+static int write_pinned(const struct settings *s, const struct pin *pin, struct report *report)
 {
     cleanup_error struct error err = {0};
-    if (run_prune(run, &about->pruned, &err) < 0) {
+    if (!pin || pin_write(pin, report, s->pinned_dockerfile, &err) == 0)
+        return 0;
+    log_error("--pinned-dockerfile: %s", err.message);
+    return error_exit_code(err.kind);
+}
+
+/* After warming. Returns the exit code of it. */
+static int prune(struct run *run)
+{
+    cleanup_error struct error err = {0};
+    if (run_prune(run, &err) < 0) {
         log_error("%s", err.message);
         return error_exit_code(err.kind);
     }
-    about->has_pruned = true;
-    if (about->pruned.limits_met)
+    if (run->pruned.limits_met)
         return 0;
     log_error("the limits cannot be met: what is in use, or what --keep names, is too much");
     return 1;
 }
 
 /* The table, the files, the code. */
-static int conclude(const struct run *run, const struct watch *w, int prune_code,
-                    struct report_run *about)
+static int conclude(const struct run *run, const struct watch *w, const struct pin *pin,
+                    int prune_code, struct report_run *about)
 {
     const struct settings *s = run->settings;
     const int caught = atomic_load(&w->caught);
     int code = report_code(run->report, s->fail);
+    int pin_code = write_pinned(s, pin, run->report);
     if (code == 0 && s->fail != FAIL_NEVER)
-        code = prune_code;
+        code = prune_code ? prune_code : pin_code;
 
     report_print(run->report, stdout);
     if (fflush(stdout) != 0 || ferror(stdout)) {
@@ -192,6 +208,8 @@ static int conclude(const struct run *run, const struct watch *w, int prune_code
     about->exit_code = code;
     about->seconds = (double)(monotonic_now() - w->began) / (double)NS_PER_S;
     registries_counters(run->registries, &about->requests);
+    about->has_pruned = run->has_pruned;
+    about->pruned = run->pruned;
     int written = write_files(s, run->report, about);
     return code || s->fail == FAIL_NEVER ? code : written;
 }
@@ -220,8 +238,8 @@ static int warm(const struct settings *s, const struct wanted_list *list, struct
     if (all_left && !s->check && !s->dry_run && cachedir_flush(run.cd, &flush) < 0)
         log_warn("%s", flush.message); /* derived: the entries are the truth */
     const bool pruned = all_left && s->prune && !atomic_load(&run.stopped);
-    int prune_code = pruned ? prune(&run, about) : 0;
-    int code = conclude(&run, &the_watch, prune_code, about);
+    int prune_code = pruned ? prune(&run) : 0;
+    int code = conclude(&run, &the_watch, list->pin, prune_code, about);
     if (!all_left) {
         (void)fflush(stderr);
         _exit(code); /* the disk is safe at any instant: nothing waits for a stuck worker */
@@ -237,20 +255,33 @@ static int warm(const struct settings *s, const struct wanted_list *list, struct
 
 /* ---- the command line ---- */
 
+/* An empty list: only FROM scratch, or a shard that got none. */
+static int do_nothing(const struct settings *s, const struct pin *pin, struct report_run *about)
+{
+    log_warn("the list of images is empty: nothing to do");
+    struct report *nothing = report_new();
+    int code = about->exit_code = write_pinned(s, pin, nothing);
+    int written = write_files(s, nothing, about);
+    report_free(nothing);
+    return s->fail == FAIL_NEVER ? 0 : code ? code : written;
+}
+
 static int begin(const struct settings *s, sigset_t signals, struct report_run *about,
                  struct error *err)
 {
     cleanup_wanted_list struct wanted_list list = {0};
+    const struct list_listener listener = {.problem = problem, .warning = warn};
 
-    if (start_watch(s, signals, err) < 0 || list_load(s, list_problem, NULL, &list, err) < 0)
+    if (start_watch(s, signals, err) < 0 || list_load(s, &listener, &list, err) < 0)
         return -1;
     if (s->check_args)
         return 0;
-    if (list.count == 0) {
-        log_warn("the list of images is empty: nothing to do");
-        return 0;
+    if (s->shards > 0) {
+        const size_t all = list.count;
+        list_shard(&list, s->shard, s->shards);
+        log_info("shard %u of %u: %zu of %zu images", s->shard, s->shards, list.count, all);
     }
-    return warm(s, &list, about, err);
+    return list.count == 0 ? do_nothing(s, list.pin, about) : warm(s, &list, about, err);
 }
 
 static int run(int argc, char **argv, struct settings *s, sigset_t signals,

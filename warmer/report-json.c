@@ -2,12 +2,12 @@
 #include "cachedir/alloc.h"
 #include "cachedir/fs.h"
 #include "cachedir/text.h"
+#include "output.h"
 #include "report-internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <libgen.h>
 #include <string.h>
 
 /* Text that is not UTF-8 has missed text_foreign(); the report must stay JSON all the same. */
@@ -115,53 +115,11 @@ static char *report_text(struct report *r, const struct report_run *run)
     return xasprintf("%s\n", dumped);
 }
 
-static int write_out(int fd, const char *bytes, const char *shown, struct error *err)
-{
-    if (fs_write_all(fd, bytes, strlen(bytes)) < 0)
-        return error_errno(err, errno, "report %s: cannot write", shown);
-    return 0;
-}
-
-/* A device or a pipe cannot be replaced: write into it. */
-static int write_into(const char *path, const char *bytes, const char *shown, struct error *err)
-{
-    cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
-        return error_errno(err, errno, "report %s: cannot open", shown);
-    return write_out(fd, bytes, shown, err);
-}
-
-static int replace(const char *path, const char *bytes, const char *shown, struct error *err)
-{
-    cleanup_free char *copy = xstrdup(path);
-    char random[FS_NAME_MAX];
-    fs_random_name(random, ".warmer-report.");
-    cleanup_free char *temporary = xasprintf("%s/%s", dirname(copy), random);
-    cleanup_close int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return error_errno(err, errno, "report %s: cannot create", shown);
-    int r = write_out(fd, bytes, shown, err);
-    if (r == 0 && fsync(fd) < 0)
-        r = error_errno(err, errno, "report %s: cannot sync", shown);
-    if (r == 0 && rename(temporary, path) < 0)
-        r = error_errno(err, errno, "report %s: cannot rename", shown);
-    if (r < 0)
-        (void)unlink(temporary);
-    return r;
-}
-
 int report_write(struct report *r, const struct report_run *run, const char *path,
                  struct error *err)
 {
     cleanup_free char *bytes = report_text(r, run);
-    cleanup_free char *shown = text_foreign_str(path);
-    struct stat st;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        return error_errno(err, EISDIR, "report %s", shown);
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return write_into(path, bytes, shown, err);
-    cleanup_free char *real = realpath(path, NULL); /* through a symlink, not over it */
-    return replace(real ? real : path, bytes, shown, err);
+    return output_write("report", path, bytes, strlen(bytes), err);
 }
 
 /* ---- the termination log ---- */

@@ -71,6 +71,26 @@ void report_add(struct report *r, const struct report_entry *entry)
     pthread_mutex_unlock(&r->mutex);
 }
 
+bool report_find(struct report *r, const char *reference, const char *platform, struct digest *ret,
+                 enum error_kind *ret_failed)
+{
+    bool found = false;
+    pthread_mutex_lock(&r->mutex);
+    for (size_t i = 0; i < r->count && !found; i++) {
+        const struct report_entry *e = &r->entries[i];
+        if (strcmp(e->reference, reference) != 0 || strcmp(e->platform, platform) != 0)
+            continue;
+        found =
+            e->result == REPORT_PULLED || e->result == REPORT_RENEWED || e->result == REPORT_FRESH;
+        if (found)
+            *ret = e->digest;
+        else if (e->result == REPORT_FAILED)
+            *ret_failed = e->failed;
+    }
+    pthread_mutex_unlock(&r->mutex);
+    return found;
+}
+
 struct report_totals report_count(const struct report *r)
 {
     struct report_totals t = {.worst = ERROR_NONE};

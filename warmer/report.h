@@ -75,6 +75,10 @@ struct report;
 struct report *report_new(void);
 void report_free(struct report *r); /* takes NULL */
 void report_add(struct report *r, const struct report_entry *entry);
+/* The digest of the warm entry that a reference (its full name) led to on a platform. false: there
+ * is none; *ret_failed is then the kind of its failure, if it failed. */
+bool report_find(struct report *r, const char *reference, const char *platform, struct digest *ret,
+                 enum error_kind *ret_failed);
 /* "debian:12: pulled, 27.8 MiB fetched, 3.1 s": one entry in one line. Owned. */
 char *report_sentence(const struct report_entry *entry);
 

@@ -20,7 +20,21 @@ static void tell(void *userdata, const struct cachedir_removal *removal)
                  cachedir_prune_reason_name(removal->reason), age);
 }
 
-int run_prune(struct run *run, struct cachedir_prune_result *ret, struct error *err)
+/* The sums of all prunes of this run; what was left, of the last. */
+static void sum_up(struct run *run, const struct cachedir_prune_result *last)
+{
+    const struct cachedir_prune_result before = run->pruned;
+    run->pruned = *last;
+    for (int i = 0; i < CACHEDIR_PRUNE_REASONS; i++) {
+        run->pruned.removed[i] += before.removed[i];
+        run->pruned.freed[i] += before.freed[i];
+    }
+    if (run->has_pruned)
+        run->pruned.size_before = before.size_before;
+    run->has_pruned = true;
+}
+
+int run_prune(struct run *run, struct error *err)
 {
     const struct settings *s = run->settings;
     struct cachedir_prune_options how = {
@@ -32,8 +46,9 @@ int run_prune(struct run *run, struct cachedir_prune_result *ret, struct error *
         .stop = &run->stop,
     };
     struct cachedir_prune_result result;
-    if (cachedir_prune(run->cd, &how, tell, run, ret ? ret : &result, err) < 0)
+    if (cachedir_prune(run->cd, &how, tell, run, &result, err) < 0)
         return error_prefix(err, "pruning");
+    sum_up(run, &result);
     return 0;
 }
 
@@ -62,7 +77,7 @@ int run_make_room(struct run *run, int64_t bytes, struct error *err)
         r = look(run, bytes, &why); /* another worker may have pruned meanwhile */
         if (r < 0 && why.kind == ERROR_NO_SPACE) {
             error_clear(&why);
-            r = run_prune(run, NULL, &why) < 0 ? -1 : look(run, bytes, &why);
+            r = run_prune(run, &why) < 0 ? -1 : look(run, bytes, &why);
         }
         pthread_mutex_unlock(&run->pruning);
     }

@@ -54,6 +54,8 @@ struct run {
     size_t image_count;
 
     pthread_mutex_t pruning; /* held while a worker prunes: the others wait for its result */
+    bool has_pruned;         /* ... and what all prunes of this run removed: */
+    struct cachedir_prune_result pruned;
 
     pthread_mutex_t mutex;
     struct target **targets;
@@ -177,8 +179,9 @@ bool fetch_is_sources_fault(enum error_kind kind);
 void fetch_free(struct fetch *fetch);
 
 /* ---- room.c ---- */
-/* Prune as the options say, telling what goes; *ret may be NULL. */
-int run_prune(struct run *run, struct cachedir_prune_result *ret, struct error *err);
+/* Prune as the options say, telling what goes; run->pruned sums it up. With run->pruning held, or
+ * when the workers have left. */
+int run_prune(struct run *run, struct error *err);
 /* Does so much more fit? If not, and pruning is allowed, prune and look again. ERROR_NO_SPACE says
  * what is needed and what there is. */
 int run_make_room(struct run *run, int64_t bytes, struct error *err);

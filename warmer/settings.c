@@ -19,6 +19,19 @@ static const struct option_spec options[] = {
     {"image", 'i', OPTION_LIST, AT(images), "REF", GROUP, "warm this image; repeatable"},
     {"images-file", 0, OPTION_LIST, AT(images_files), "FILE", GROUP,
      "warm the images in this list, one a line; - is stdin; repeatable"},
+    {"dockerfile", 'd', OPTION_LIST, AT(dockerfiles), "FILE", GROUP,
+     "warm the images that the stages of this Dockerfile begin with; it may be an http or https "
+     "URL; - is stdin; repeatable"},
+    {"build-arg", 0, OPTION_LIST, AT(build_args), "NAME=VALUE", GROUP,
+     "the value of an ARG in Dockerfiles; without =VALUE, that in the environment; repeatable"},
+    {"target", 0, OPTION_STRING, AT(target), "STAGE", GROUP,
+     "of Dockerfiles, only what this stage needs"},
+    {"pinned-dockerfile", 0, OPTION_STRING, AT(pinned_dockerfile), "FILE", GROUP,
+     "write the Dockerfile again, with every image pinned to the digest that was warmed"},
+    {"shard", 0, OPTION_STRING, AT(shard_text), "I/N", GROUP,
+     "warm only the I-th of N parts of the list, from 0"},
+    {"shards", 0, OPTION_UNSIGNED, AT(shards), "N", GROUP,
+     "the same, with I from JOB_COMPLETION_INDEX", NULL, NULL, 1, SHARDS_MAX},
     {"platform", 0, OPTION_LIST, AT(platform_names), "OS/ARCH", GROUP,
      "the platform of images that name none, as os/arch[/variant]; repeatable; kaniko's "
      "--customPlatform and --custom-platform mean the same", "this machine's"},
@@ -103,6 +116,8 @@ static const struct option_spec options[] = {
     {"progress", 0, OPTION_CHOICE, AT(progress), "HOW", GROUP, "what is told while it works", "auto",
      progress_choices},
     {"report", 0, OPTION_STRING, AT(report), "FILE", GROUP, "write the closing table as JSON, too"},
+    {"metrics-file", 0, OPTION_STRING, AT(metrics_file), "FILE", GROUP,
+     "write it as Prometheus text, too"},
     {"verbosity", 'v', OPTION_CHOICE, AT(verbosity), "LEVEL", GROUP, "what is logged", "info",
      log_levels},
     {"log-format", 0, OPTION_CHOICE, AT(log_format), "FORMAT", GROUP, "how it is logged",
@@ -124,7 +139,7 @@ static const struct option_spec options[] = {
 
 const struct command_spec warmer_command = {
     .name = "warmer",
-    .usage = "[--image REF]... [--images-file FILE]... [options]",
+    .usage = "[-i REF | --images-file FILE | -d DOCKERFILE]... [options]",
     .summary = "Pull base images into the directory that kaniko's executor reads with "
                "--cache-dir, and keep warm what is there.",
     .options = options,
@@ -225,6 +240,104 @@ static int add_environment(struct settings *s, struct error *err)
     return 0;
 }
 
+/* A number without sign or blanks, below `limit`. */
+static bool number(const char *text, size_t len, unsigned limit, unsigned *ret)
+{
+    unsigned value = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        value = value * 10 + (unsigned)(text[i] - '0');
+        if (value >= limit)
+            return false;
+    }
+    *ret = value;
+    return len > 0;
+}
+
+static int add_shard(struct settings *s, struct error *err)
+{
+    static const char variable[] = "JOB_COMPLETION_INDEX";
+    const char *text = s->shard_text, *index = getenv(variable);
+    if (text && s->shards > 0)
+        return error_set(err, ERROR_USAGE, "--shard and --shards exclude each other");
+    if (text) {
+        const char *slash = strchrnul(text, '/');
+        if (*slash && number(slash + 1, strlen(slash + 1), SHARDS_MAX + 1, &s->shards) &&
+            number(text, (size_t)(slash - text), s->shards, &s->shard))
+            return 0;
+        cleanup_free char *shown = text_foreign_str(text);
+        return error_set(err, ERROR_USAGE,
+                         "--shard \"%s\": must be I/N, as 0/3, 1/3 and 2/3, and N at most %d",
+                         shown, SHARDS_MAX);
+    }
+    if (s->shards == 0)
+        return 0;
+    if (!index)
+        return error_set(err, ERROR_USAGE,
+                         "--shards: %s is not set: it is in the Pods of a Job of completionMode "
+                         "Indexed; elsewhere give --shard I/N",
+                         variable);
+    if (number(index, strlen(index), s->shards, &s->shard))
+        return 0;
+    cleanup_free char *shown = text_foreign_str(index);
+    return error_set(err, ERROR_USAGE, "--shards %u: %s is \"%s\": must be a number from 0 to %u",
+                     s->shards, variable, shown, s->shards - 1);
+}
+
+static size_t length(char *const *list)
+{
+    size_t count = 0;
+    for (; list && *list; list++)
+        count++;
+    return count;
+}
+
+static size_t stdins(char *const *list)
+{
+    size_t count = 0;
+    for (; list && *list; list++)
+        count += strcmp(*list, "-") == 0;
+    return count;
+}
+
+static int check_pinned(const struct settings *s, struct error *err)
+{
+    static const char option[] = "--pinned-dockerfile";
+    if (!s->pinned_dockerfile)
+        return 0;
+    if (length(s->dockerfiles) != 1)
+        return error_set(err, ERROR_USAGE, "%s: give one --dockerfile", option);
+    if (s->platform_count > 1)
+        return error_set(err, ERROR_USAGE,
+                         "%s: a digest is one platform's: give one --platform, and a file for each",
+                         option);
+    if (s->check || s->dry_run || s->shards > 0)
+        return error_set(err, ERROR_USAGE, "%s does not go with %s", option,
+                         s->check     ? "--check"
+                         : s->dry_run ? "--dry-run"
+                                      : "--shard: a shard does not know all digests");
+    return *s->pinned_dockerfile ? 0 : error_set(err, ERROR_USAGE, "%s is empty", option);
+}
+
+static int check_inputs(const struct settings *s, struct error *err)
+{
+    if (s->target && !s->dockerfiles)
+        return error_set(err, ERROR_USAGE, "--target names a stage: give --dockerfile, too");
+    for (char **arg = s->build_args; arg && *arg; arg++)
+        if (!**arg || **arg == '=') {
+            cleanup_free char *shown = text_foreign_str(*arg);
+            return error_set(err, ERROR_USAGE, "--build-arg \"%s\": must be NAME=VALUE", shown);
+        }
+    if (stdins(s->images_files) + stdins(s->dockerfiles) > 1)
+        return error_set(err, ERROR_USAGE, "- is given twice, but stdin can be read only once");
+    if (s->shards > 0 && s->prune)
+        return error_set(err, ERROR_USAGE,
+                         "--shard does not go with --prune, --max-size and --min-free: a shard "
+                         "does not know the others' images");
+    return check_pinned(s, err);
+}
+
 static int check(const struct settings *s, struct error *err)
 {
     const struct registry_options *r = &s->registry;
@@ -243,10 +356,11 @@ static int check(const struct settings *s, struct error *err)
         return error_set(err, ERROR_USAGE, "--cache-dir is empty");
     if (s->stall_timeout_ns < NS_PER_S)
         return error_set(err, ERROR_USAGE, "--stall-timeout must be at least 1s");
-    if (!s->images && !s->images_files)
+    if (!s->images && !s->images_files && !s->dockerfiles)
         return error_set(err, ERROR_USAGE,
-                         "nothing to warm: give --image REF or --images-file FILE");
-    return 0;
+                         "nothing to warm: give --image REF, --images-file FILE or --dockerfile "
+                         "FILE");
+    return check_inputs(s, err);
 }
 
 int settings_load(int argc, char **argv, struct settings *ret, struct error *err)
@@ -284,7 +398,7 @@ int settings_load(int argc, char **argv, struct settings *ret, struct error *err
     if (ret->min_free_text && cachedir_limits_min_free(&ret->limits, ret->min_free_text, err) < 0)
         return -1;
     ret->prune |= ret->max_size > 0 || ret->min_free_text;
-    if (add_environment(ret, err) < 0 || add_platforms(ret, err) < 0)
+    if (add_environment(ret, err) < 0 || add_platforms(ret, err) < 0 || add_shard(ret, err) < 0)
         return -1;
     return check(ret, err);
 }

@@ -15,14 +15,20 @@
 #include "cachedir/platform.h"
 
 #define JOBS_MAX 128
+#define SHARDS_MAX 100000
 
 enum fail_policy { FAIL_ANY, FAIL_ALL, FAIL_NEVER };
 enum progress_mode { PROGRESS_AUTO, PROGRESS_BAR, PROGRESS_PLAIN, PROGRESS_NONE };
 
 struct settings {
     /* what to warm, and where */
-    char **images;       /* NULL-terminated, or NULL: none */
-    char **images_files; /* the same; "-" is stdin */
+    char **images;                 /* NULL-terminated, or NULL: none */
+    char **images_files;           /* the same; "-" is stdin */
+    char **dockerfiles;            /* the same; http and https URLs, too */
+    char **build_args;             /* "NAME=VALUE", or "NAME": as in the environment */
+    const char *target;            /* NULL: all stages */
+    const char *pinned_dockerfile; /* NULL: none */
+    unsigned shard, shards;        /* the shard-th of so many parts, from 0; shards 0: all of it */
     const char *cache_dir;
     struct platform *platforms; /* for images that name none; the machine's own if none was given */
     size_t platform_count;
@@ -50,9 +56,10 @@ struct settings {
     /* what is done, and what is said */
     bool check;
     bool dry_run;
-    int fail;           /* enum fail_policy */
-    int progress;       /* enum progress_mode */
-    const char *report; /* NULL: none */
+    int fail;                 /* enum fail_policy */
+    int progress;             /* enum progress_mode */
+    const char *report;       /* NULL: none */
+    const char *metrics_file; /* the same */
     enum cachedir_format format;
     int format_choice; /* what --format says of it; -1: nothing */
     int verbosity;     /* enum log_level */
@@ -65,7 +72,8 @@ struct settings {
     bool check_args;
     const char *completion; /* for this shell; NULL: no */
 
-    char **platform_names; /* as typed */
+    char **platform_names; /* as typed, like all below */
+    const char *shard_text;
 };
 
 /*

@@ -41,8 +41,11 @@ expect_exit 0 cachedir -c "$cache" convert --to oci
 build "$registry/app:1"
 expect_hit "$(digest_of app:1 "$platform")"
 
-step "FROM by digest, with the registry stopped and no network"
-pinned=$registry/base:1@$base
+step "FROM by digest, as --pinned-dockerfile writes it, with the registry stopped and no network"
+printf 'ARG TAG=1\nFROM %s/base:${TAG}\n' "$registry" >Dockerfile
+warm --dockerfile Dockerfile --pinned-dockerfile Dockerfile.pinned
+pinned=$(sed -n 's/^FROM //p' Dockerfile.pinned)
+expect_equal "$registry/base:1@$base" "$pinned" "pinned reference"
 stop_server "$registry_pid"
 registry=
 build "$pinned" --net

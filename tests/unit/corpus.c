@@ -27,6 +27,17 @@ static void corpus_one(const char *path, const char *file,
     check(file, bytes, len);
 }
 
+char *corpus_read(const char *path)
+{
+    cleanup_free char *whole = xasprintf("%s/corpus/%s", TESTS_DIR, path);
+    cleanup_fclose FILE *f = fopen(whole, "re");
+    if (!f)
+        fail_msg("%s cannot be opened", whole);
+    char *bytes = xmalloc(FILE_MAX + 1);
+    bytes[fread(bytes, 1, FILE_MAX, f)] = '\0';
+    return bytes;
+}
+
 size_t corpus_each(const char *directory,
                    void (*check)(const char *file, const char *bytes, size_t len))
 {

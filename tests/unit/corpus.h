@@ -1,5 +1,5 @@
 /*
- * tests/corpus/NAME: files that a parser must refuse, each with a reason.
+ * tests/corpus/NAME: files that a parser must refuse, each with a reason, or read rightly.
  */
 #pragma once
 
@@ -9,3 +9,6 @@
  * it). Fails the test when there is none. Returns their number. */
 size_t corpus_each(const char *directory,
                    void (*check)(const char *file, const char *bytes, size_t len));
+
+/* One file below tests/corpus/, with a NUL behind it. Owned. */
+char *corpus_read(const char *path);

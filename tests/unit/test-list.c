@@ -18,6 +18,11 @@ static void collect(void *userdata, const char *message)
     fprintf(userdata, "! %s\n", message);
 }
 
+static void odd(void *userdata, const char *message)
+{
+    fprintf(userdata, "? %s\n", message);
+}
+
 static void put_list(FILE *out, const struct wanted_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {
@@ -145,7 +150,8 @@ static char *loaded(const struct settings *s, struct error *err)
     size_t text_len, problems_len;
     FILE *out = open_memstream(&text, &text_len), *bad = open_memstream(&problems, &problems_len);
     cleanup_wanted_list struct wanted_list list = {0};
-    int r = list_load(s, collect, bad, &list, err);
+    const struct list_listener listener = {collect, odd, bad};
+    int r = list_load(s, &listener, &list, err);
     fclose(bad);
     assert_int_equal(r, err->kind == ERROR_NONE ? 0 : -1);
     if (r == 0)
@@ -210,6 +216,169 @@ static void test_load(void **state)
     rmdir(directory);
 }
 
+/* ---- Dockerfiles ---- */
+
+static char *write_file(const char *directory, const char *name, const char *text)
+{
+    char *path = xasprintf("%s/%s", directory, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+    return path;
+}
+
+/* Without the directory's name, which is another each time. */
+static void expect_loaded(const struct settings *s, const char *directory, const char *want)
+{
+    cleanup_error struct error err = {0};
+    cleanup_free char *got = loaded(s, &err);
+    char *all;
+    size_t len;
+    FILE *out = open_memstream(&all, &len);
+    for (const char *p = got; *p;)
+        if (strncmp(p, directory, strlen(directory)) == 0)
+            p += strlen(directory) + 1;
+        else
+            fputc(*p++, out);
+    if (err.kind != ERROR_NONE)
+        fprintf(out, "%s: %s", error_kind_name(err.kind), err.message);
+    fclose(out);
+    if (strcmp(all, want) != 0)
+        fail_msg("%s\nnot\n%s", all, want);
+    free(all);
+}
+
+static void test_dockerfile(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/test-list.XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    cleanup_free char *one = write_file(directory, "one",
+                                        "ARG TAG=12\nFROM --platform=x debian:$TAG AS base\n"
+                                        "COPY --from=busybox a b\nFROM base\nFROM node:22\n");
+    cleanup_free char *two = write_file(directory, "two", "FROM debian:12\nFROM debian:13\n");
+    cleanup_free char *bad = write_file(directory, "bad", "FROM a b\nWRONG\n");
+    char image[] = "debian:12", tag[] = "TAG=13", env[] = "TAG";
+    static const char platform[] =
+        "? one:2: FROM --platform=x is not followed, because kaniko does not: it takes the "
+        "platform from its --custom-platform alone\n";
+    struct settings s = {.platforms = &amd,
+                         .platform_count = 1,
+                         .images = (char *[]){image, NULL},
+                         .dockerfiles = (char *[]){one, two, NULL}};
+    cleanup_free char *all = xasprintf(
+        DEBIAN "12 linux/amd64 --image\ndocker.io/library/node:22 linux/amd64 one:5\n" DEBIAN
+               "13 linux/amd64 two:2\n%s",
+        platform);
+    expect_loaded(&s, directory, all);
+
+    s = (struct settings){.platforms = &amd,
+                          .platform_count = 1,
+                          .dockerfiles = (char *[]){one, NULL},
+                          .target = "base",
+                          .build_args = (char *[]){tag, NULL}};
+    cleanup_free char *target = xasprintf(DEBIAN "13 linux/amd64 one:2\n%s", platform);
+    expect_loaded(&s, directory, target);
+
+    s.build_args = (char *[]){env, NULL};
+    assert_int_equal(setenv("TAG", "14", 1), 0);
+    cleanup_free char *from_environment = xasprintf(DEBIAN "14 linux/amd64 one:2\n%s", platform);
+    expect_loaded(&s, directory, from_environment);
+    assert_int_equal(unsetenv("TAG"), 0);
+
+    /* For pinning, what COPY names is wanted, too. */
+    s.pinned_dockerfile = "x";
+    s.build_args = NULL;
+    cleanup_free char *pinned =
+        xasprintf(DEBIAN "12 linux/amd64 one:2\ndocker.io/library/busybox:latest linux/amd64 "
+                         "one:3\n%s? one:3: COPY --from=busybox: kaniko never looks in its "
+                         "--cache-dir for this: it is warmed for its digest alone\n",
+                  platform);
+    expect_loaded(&s, directory, pinned);
+
+    s = (struct settings){
+        .platforms = &amd, .platform_count = 1, .dockerfiles = (char *[]){bad, NULL}};
+    cleanup_error struct error err = {0};
+    cleanup_free char *got = loaded(&s, &err);
+    assert_int_equal(err.kind, ERROR_USAGE);
+    assert_non_null(strstr(got, "/bad:1: FROM takes one image"));
+    assert_non_null(strstr(got, "/bad:2: \"wrong\" is no instruction of a Dockerfile\n"));
+    char none[] = "/nowhere/Dockerfile";
+    s.dockerfiles = (char *[]){none, NULL};
+    expect_loaded(&s, directory,
+                  "not-found: Dockerfile /nowhere/Dockerfile: there is no such file");
+    unlink(one);
+    unlink(two);
+    unlink(bad);
+    assert_int_equal(rmdir(directory), 0);
+}
+
+/* ---- shards ---- */
+
+#define IMAGES 2000
+
+static void make_list(struct wanted_list *list, size_t from)
+{
+    struct list_reader reader = {both, 2, collect, stderr};
+    for (size_t i = from; i < IMAGES; i++) {
+        cleanup_free char *name = xasprintf("registry.example.org/team/image-%zu", i);
+        list_add(list, &reader, name, "test");
+    }
+}
+
+static void test_shard(void **state)
+{
+    (void)state;
+    static const unsigned counts[] = {1, 2, 3, 7, 16};
+    for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+        const size_t even = 2 * IMAGES / counts[k];
+        size_t sum = 0;
+        for (unsigned i = 0; i < counts[k]; i++) {
+            cleanup_wanted_list struct wanted_list list = {0};
+            make_list(&list, 0);
+            list_shard(&list, i, counts[k]);
+            sum += list.count;
+            /* Both platforms of a reference are in one part. */
+            assert_int_equal(list.count % 2, 0);
+            for (size_t w = 0; w < list.count; w += 2)
+                assert_string_equal(list.items[w].reference.name, list.items[w + 1].reference.name);
+            if (list.count < even * 7 / 10 || list.count > even * 13 / 10)
+                fail_msg("part %u of %u has %zu, not about %zu", i, counts[k], list.count, even);
+        }
+        assert_int_equal(sum, 2 * IMAGES);
+    }
+    /* Which part an image is in does not depend on the others. */
+    cleanup_wanted_list struct wanted_list all = {0}, some = {0};
+    make_list(&all, 0);
+    make_list(&some, IMAGES / 2);
+    list_shard(&all, 2, 5);
+    list_shard(&some, 2, 5);
+    assert_true(some.count > 0);
+    for (size_t i = 0; i < some.count; i++)
+        assert_string_equal(some.items[some.count - 1 - i].reference.name,
+                            all.items[all.count - 1 - i].reference.name);
+}
+
+/* The parts stay as they are from release to release: Jobs and volumes rely on it. */
+static void test_shard_stable(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *reference;
+        unsigned part; /* of 5 */
+    } rows[] = {{"debian:12", 2}, {"alpine", 0}, {"localhost:5000/app", 3}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (unsigned part = 0; part < 5; part++) {
+            cleanup_wanted_list struct wanted_list list = {0};
+            struct list_reader reader = {&amd, 1, collect, stderr};
+            list_add(&list, &reader, rows[i].reference, "test");
+            list_shard(&list, part, 5);
+            if (list.count != (part == rows[i].part))
+                fail_msg("%s is in part %u", rows[i].reference, part);
+        }
+}
+
 static void test_stdin(void **state)
 {
     (void)state;
@@ -246,7 +415,9 @@ static void test_too_large(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse), cmocka_unit_test(test_hostile),   cmocka_unit_test(test_load),
+        cmocka_unit_test(test_parse), cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_load),  cmocka_unit_test(test_dockerfile),
+        cmocka_unit_test(test_shard), cmocka_unit_test(test_shard_stable),
         cmocka_unit_test(test_stdin), cmocka_unit_test(test_too_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

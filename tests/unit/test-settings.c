@@ -26,7 +26,7 @@ static int load(const char *const *args, struct settings *s, struct error *err)
 static void clear_environment(void)
 {
     static const char *const names[] = {"KANIKO_REGISTRY_MAP", "KANIKO_REGISTRY_MIRROR",
-                                        "FF_KANIKO_OCI_WARMER"};
+                                        "FF_KANIKO_OCI_WARMER", "JOB_COMPLETION_INDEX"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         assert_int_equal(unsetenv(names[i]), 0);
 }
@@ -60,6 +60,9 @@ static void test_defaults(void **state)
     assert_true(s.registry.anonymous_retry && s.registry.foreign_layers);
     assert_false(s.force || s.check || s.dry_run || s.registry.insecure_pull);
     assert_null(s.report);
+    assert_null(s.metrics_file);
+    assert_null(s.dockerfiles);
+    assert_int_equal(s.shards, 0);
 }
 
 static void test_values(void **state)
@@ -122,6 +125,29 @@ static void test_format(void **state)
     clear_environment();
 }
 
+static void test_shards(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *arg, *index;
+        unsigned shard, shards;
+    } rows[] = {
+        {"--shard=0/1", NULL, 0, 1}, {"--shard=2/3", NULL, 2, 3},
+        {"--shard=02/3", "9", 2, 3}, {"--shard=99999/100000", NULL, 99999, 100000},
+        {"--shards=3", "2", 2, 3},   {"--shards=1", "0", 0, 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cleanup_settings struct settings s;
+        clear_environment();
+        if (rows[i].index)
+            assert_int_equal(setenv("JOB_COMPLETION_INDEX", rows[i].index, 1), 0);
+        assert_int_equal(load((const char *const[]){"-ia", rows[i].arg, NULL}, &s, NULL), 0);
+        if (s.shard != rows[i].shard || s.shards != rows[i].shards)
+            fail_msg("row %zu: %u of %u", i, s.shard, s.shards);
+    }
+    clear_environment();
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -155,6 +181,42 @@ static void test_refused(void **state)
         {{"-ia", "--jobs=0"}, "--jobs \"0\": must be a number from 1 to 128"},
         {{"-ia", "--fail=some"}, "--fail \"some\": must be any, all or never"},
         {{"-ia", "--format=tar"}, "--format \"tar\": must be oci or docker-archive"},
+        {{"-ia", "--target=x"}, "--target names a stage: give --dockerfile, too"},
+        {{"-dD", "--build-arg="}, "--build-arg \"\": must be NAME=VALUE"},
+        {{"-dD", "--build-arg==x"}, "--build-arg \"=x\": must be NAME=VALUE"},
+        {{"-d-", "--images-file=-"}, "- is given twice, but stdin can be read only once"},
+        {{"-d-", "-d-"}, "- is given twice, but"},
+        {{"-ia", "--pinned-dockerfile=f"}, "--pinned-dockerfile: give one --dockerfile"},
+        {{"-da", "-db", "--pinned-dockerfile=f"}, "--pinned-dockerfile: give one --dockerfile"},
+        {{"-da", "--pinned-dockerfile=f", "--platform=linux/a", "--platform=linux/b"},
+         "--pinned-dockerfile: a digest is one platform's: "},
+        {{"-da", "--pinned-dockerfile=f", "--check"}, "--pinned-dockerfile does not go with --ch"},
+        {{"-da", "--pinned-dockerfile=f", "--dry-run"}, "--pinned-dockerfile does not go with --d"},
+        {{"-da", "--pinned-dockerfile=f", "--shard=0/2"}, "--pinned-dockerfile does not go with "},
+        {{"-da", "--pinned-dockerfile="}, "--pinned-dockerfile is empty"},
+        {{"-ia", "--shard=1/2", "--shards=2"}, "--shard and --shards exclude each other"},
+        {{"-ia", "--shard=2/2"}, "--shard \"2/2\": must be I/N, as 0/3, 1/3 and 2/3"},
+        {{"-ia", "--shard=2"}, "--shard \"2\": must be I/N"},
+        {{"-ia", "--shard=/2"}, "--shard \"/2\": must be I/N"},
+        {{"-ia", "--shard=0/"}, "--shard \"0/\": must be I/N"},
+        {{"-ia", "--shard=0/0"}, "--shard \"0/0\": must be I/N"},
+        {{"-ia", "--shard=-1/2"}, "--shard \"-1/2\": must be I/N"},
+        {{"-ia", "--shard=0/2/3"}, "--shard \"0/2/3\": must be I/N"},
+        {{"-ia", "--shard=0/100001"}, "--shard \"0/100001\": must be I/N"},
+        {{"-ia", "--shard=0/99999999999"}, "--shard \"0/99999999999\": must be I/N"},
+        {{"-ia", "--shards=0"}, "--shards \"0\": must be a number from 1 to 100000"},
+        {{"-ia", "--shards=2"}, "--shards: JOB_COMPLETION_INDEX is not set: "},
+        {{"-ia", "--shards=2"},
+         "--shards 2: JOB_COMPLETION_INDEX is \"2\": must be a number from 0 to 1",
+         "JOB_COMPLETION_INDEX",
+         "2"},
+        {{"-ia", "--shards=2"},
+         "--shards 2: JOB_COMPLETION_INDEX is \"\": must be",
+         "JOB_COMPLETION_INDEX",
+         ""},
+        {{"-ia", "--shard=0/2", "--prune"}, "--shard does not go with --prune, "},
+        {{"-ia", "--shard=0/2", "--max-size=1G"}, "--shard does not go with --prune, "},
+        {{"-ia", "--shard=0/2", "--min-free=5%"}, "--shard does not go with --prune, "},
         {{"-ia"}, "FF_KANIKO_OCI_WARMER \"no\": must be true or", "FF_KANIKO_OCI_WARMER", "no"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -288,10 +350,10 @@ static void test_each(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_values),
-        cmocka_unit_test(test_format),     cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_help_first), cmocka_unit_test(test_one_table),
-        cmocka_unit_test(test_each),
+        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_values),
+        cmocka_unit_test(test_format),    cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_help_first),
+        cmocka_unit_test(test_one_table), cmocka_unit_test(test_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
