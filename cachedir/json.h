@@ -1,5 +1,5 @@
 /*
- * Reading JSON that strangers wrote: bounded by the caller's size limit, no duplicate keys (readers
+ * Reading JSON that strangers wrote: bounded in size by the caller, no duplicate keys (readers
  * differ in which they take), no NUL inside strings. jansson does the work.
  */
 #pragma once
@@ -9,6 +9,11 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+/* What a text may hold: memory is taken for values, not for bytes, and a manifest of 4 MiB that
+ * says something has a tenth of it. */
+#define JSON_CONTAINERS_MAX 400000 /* objects and arrays */
+#define JSON_VALUES_MAX 1000000
 
 /* A new reference to an object. ERROR_PROTOCOL names line and column. */
 json_t *json_object_parse(const void *bytes, size_t len, struct error *err);

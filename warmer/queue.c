@@ -8,14 +8,16 @@
 
 #define IDLE_AFTER (NS_PER_S / 2)
 
-struct host { /* how many work on one registry */
-    char *registry;
-    unsigned active;
-};
-
 struct list { /* a binary heap: each goes before its two children */
+    bool (*goes_before)(const struct work *a, const struct work *b);
     struct work *items;
     size_t count;
+};
+
+struct host { /* a registry; the one without a name is for what talks to none */
+    char *registry;
+    unsigned active;
+    struct list lists[WORK_KINDS];
 };
 
 struct queue {
@@ -25,7 +27,8 @@ struct queue {
 
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t changed;
-    struct list lists[WORK_KINDS];
+    struct list later; /* what has to wait for its time; what stands with its host need not */
+    size_t waiting;    /* how many stand with the hosts */
     uint64_t sequence;
     unsigned active;
     unsigned open_plans;
@@ -41,6 +44,17 @@ int64_t monotonic_now(void)
     return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
+static bool is_heavier(const struct work *a, const struct work *b)
+{
+    return a->weight != b->weight ? a->weight > b->weight : a->sequence < b->sequence;
+}
+
+static bool is_earlier(const struct work *a, const struct work *b)
+{
+    return a->not_before != b->not_before ? a->not_before < b->not_before
+                                          : a->sequence < b->sequence;
+}
+
 struct queue *queue_new(unsigned jobs_per_host,
                         int64_t (*ready_at)(void *userdata, const struct reference *ref),
                         void *userdata)
@@ -50,6 +64,7 @@ struct queue *queue_new(unsigned jobs_per_host,
     q->jobs_per_host = jobs_per_host;
     q->ready_at = ready_at;
     q->userdata = userdata;
+    q->later.goes_before = is_earlier;
     pthread_mutex_init(&q->mutex, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -62,37 +77,37 @@ void queue_free(struct queue *q)
 {
     if (!q)
         return;
-    for (size_t i = 0; i < WORK_KINDS; i++)
-        free(q->lists[i].items);
-    for (size_t i = 0; i < q->host_count; i++)
+    for (size_t i = 0; i < q->host_count; i++) {
+        for (size_t kind = 0; kind < WORK_KINDS; kind++)
+            free(q->hosts[i].lists[kind].items);
         free(q->hosts[i].registry);
+    }
     free(q->hosts);
+    free(q->later.items);
     pthread_cond_destroy(&q->changed);
     pthread_mutex_destroy(&q->mutex);
     free(q);
 }
 
-/* With the mutex held. */
+/* With the mutex held; until the next call. */
 static struct host *host_of(struct queue *q, const struct reference *ref)
 {
+    const char *registry = ref ? ref->registry : "";
     for (size_t i = 0; i < q->host_count; i++)
-        if (strcmp(q->hosts[i].registry, ref->registry) == 0)
+        if (strcmp(q->hosts[i].registry, registry) == 0)
             return &q->hosts[i];
     struct host *host = array_add(q->hosts, q->host_count);
-    host->registry = xstrdup(ref->registry);
+    host->registry = xstrdup(registry);
+    for (size_t kind = 0; kind < WORK_KINDS; kind++)
+        host->lists[kind].goes_before = is_heavier;
     return host;
-}
-
-static bool goes_before(const struct work *a, const struct work *b)
-{
-    return a->weight != b->weight ? a->weight > b->weight : a->sequence < b->sequence;
 }
 
 static void heap_add(struct list *list, const struct work *work)
 {
     (void)array_add(list->items, list->count);
     size_t at = list->count - 1;
-    for (; at > 0 && goes_before(work, &list->items[(at - 1) / 2]); at = (at - 1) / 2)
+    for (; at > 0 && list->goes_before(work, &list->items[(at - 1) / 2]); at = (at - 1) / 2)
         list->items[at] = list->items[(at - 1) / 2];
     list->items[at] = *work;
 }
@@ -102,9 +117,10 @@ static struct work heap_take(struct list *list)
     const struct work first = list->items[0], last = list->items[--list->count];
     size_t at = 0;
     for (size_t child = 1; child < list->count; child = 2 * at + 1) {
-        if (child + 1 < list->count && goes_before(&list->items[child + 1], &list->items[child]))
+        if (child + 1 < list->count &&
+            list->goes_before(&list->items[child + 1], &list->items[child]))
             child++;
-        if (!goes_before(&list->items[child], &last))
+        if (!list->goes_before(&list->items[child], &last))
             break;
         list->items[at] = list->items[child];
         at = child;
@@ -113,60 +129,74 @@ static struct work heap_take(struct list *list)
     return first;
 }
 
+/* With the mutex held. */
+static void stand_by(struct queue *q, const struct work *work)
+{
+    heap_add(&host_of(q, work->ref)->lists[work->kind], work);
+    q->waiting++;
+}
+
 void queue_push(struct queue *q, struct work work)
 {
     pthread_mutex_lock(&q->mutex);
     work.sequence = q->sequence++;
-    heap_add(&q->lists[work.kind], &work);
+    if (work.not_before > 0)
+        heap_add(&q->later, &work);
+    else
+        stand_by(q, &work);
     pthread_cond_signal(&q->changed);
     pthread_mutex_unlock(&q->mutex);
 }
 
-/* When an item may be taken: 0 now, INT64_MAX when only another's end can tell. */
-static int64_t available_at(struct queue *q, const struct work *work, int64_t now)
+/* When a host's first item of a kind may be taken: 0 now, INT64_MAX when only another's end can
+ * tell. */
+static int64_t available_at(const struct queue *q, const struct host *host, enum work_kind kind,
+                            int64_t now)
 {
-    if (work->not_before > now)
-        return work->not_before;
-    if (!work->ref)
+    const struct work *first = host->lists[kind].items;
+    if (!first->ref)
         return 0;
-    if (q->jobs_per_host && host_of(q, work->ref)->active >= q->jobs_per_host)
+    if (q->jobs_per_host && host->active >= q->jobs_per_host)
         return INT64_MAX;
-    int64_t ready = q->ready_at(q->userdata, work->ref);
+    int64_t ready = q->ready_at(q->userdata, first->ref);
     return ready > now ? ready : 0;
 }
 
-/* The first of one kind that may be taken now; those before it go back. */
-static bool pick_kind(struct queue *q, struct list *list, int64_t now, struct work *ret,
+/* The best item of one kind that may be taken now. */
+static bool pick_kind(struct queue *q, enum work_kind kind, int64_t now, struct work *ret,
                       int64_t *look_again)
 {
-    struct list passed = {0};
-    bool found = false;
-    while (!found && list->count > 0) {
-        struct work work = heap_take(list);
-        int64_t at = available_at(q, &work, now);
-        found = at == 0;
-        if (found)
-            *ret = work;
-        else
-            *array_add(passed.items, passed.count) = work;
-        if (!found && at < *look_again)
+    struct list *best = NULL;
+    for (size_t i = 0; i < q->host_count; i++) {
+        struct list *list = &q->hosts[i].lists[kind];
+        if (list->count == 0 || (best && !is_heavier(&list->items[0], &best->items[0])))
+            continue;
+        int64_t at = available_at(q, &q->hosts[i], kind, now);
+        if (at == 0)
+            best = list;
+        else if (at < *look_again)
             *look_again = at;
     }
-    for (size_t i = 0; i < passed.count; i++)
-        heap_add(list, &passed.items[i]);
-    free(passed.items);
-    return found;
+    if (!best)
+        return false;
+    *ret = heap_take(best);
+    q->waiting--;
+    return true;
 }
 
 /* The best item that may be taken now; else when to look again. With the mutex held. */
 static bool pick(struct queue *q, struct work *ret, int64_t *ret_look_again)
 {
     const int64_t now = monotonic_now();
-    *ret_look_again = INT64_MAX;
-    for (size_t kind = 0; kind < WORK_KINDS; kind++) {
+    while (q->later.count > 0 && q->later.items[0].not_before <= now) {
+        const struct work due = heap_take(&q->later);
+        stand_by(q, &due);
+    }
+    *ret_look_again = q->later.count > 0 ? q->later.items[0].not_before : INT64_MAX;
+    for (enum work_kind kind = 0; kind < WORK_KINDS; kind++) {
         if (kind == WORK_PLAN && q->open_plans >= QUEUE_PLANS_MAX)
             continue;
-        if (pick_kind(q, &q->lists[kind], now, ret, ret_look_again))
+        if (pick_kind(q, kind, now, ret, ret_look_again))
             return true;
     }
     return false;
@@ -174,10 +204,7 @@ static bool pick(struct queue *q, struct work *ret, int64_t *ret_look_again)
 
 static bool is_empty(const struct queue *q)
 {
-    for (size_t i = 0; i < WORK_KINDS; i++)
-        if (q->lists[i].count > 0)
-            return false;
-    return true;
+    return q->waiting == 0 && q->later.count == 0;
 }
 
 /* With the mutex held. */
@@ -186,8 +213,7 @@ static void begin(struct queue *q, const struct work *work)
     q->active++;
     if (work->kind == WORK_PLAN)
         q->open_plans++;
-    if (work->ref)
-        host_of(q, work->ref)->active++;
+    host_of(q, work->ref)->active++;
 }
 
 void queue_close_plan(struct queue *q)
@@ -242,8 +268,7 @@ void queue_finish(struct queue *q, const struct work *work)
 {
     pthread_mutex_lock(&q->mutex);
     q->active--;
-    if (work->ref)
-        host_of(q, work->ref)->active--;
+    host_of(q, work->ref)->active--;
     /* One who waits for this host may go, and all when this was the last. */
     pthread_cond_broadcast(&q->changed);
     pthread_mutex_unlock(&q->mutex);
