@@ -24,6 +24,7 @@
 #define LOCK_POLL (NS_PER_S / 5)
 #define SPLIT_LEFT (INT64_C(16) << 20) /* what has less to go is left alone */
 #define SPLIT_TIME (2 * NS_PER_S)      /* what would end within this is left alone */
+#define SPLIT_IN_VAIN_MAX 3            /* tails that got nothing, until nobody tries again */
 
 static int compare_fetches(const void *a, const void *b)
 {
@@ -79,6 +80,7 @@ static void begin_from(struct fetch *fetch, const struct waiter *source)
     fetch->retry = (struct retry_state){0};
     fetch->wrong = 0;
     fetch->once = (struct registry_terms){.one_place = true};
+    fetch->split_in_vain = 0;
     set_missing(fetch, source->blob->size);
 }
 
@@ -322,8 +324,7 @@ static void unlist(struct run *run, struct stretch *t)
         }
 }
 
-/* There are no ranges: whoever fetches what lies before goes on to the end after all. With
- * run->mutex held. */
+/* Whoever fetches what lies before goes on to the end after all. With run->mutex held. */
 static void give_back(struct run *run, const struct stretch *t)
 {
     for (struct stretch *p = run->stretches; p; p = p->next)
@@ -348,12 +349,17 @@ static void transfer(struct stretch *t, struct registry_client *client)
     if (err.kind == ERROR_TRANSIENT && atomic_load(&t->pos) >= atomic_load(&t->end))
         error_clear(&err);
     atomic_fetch_add(&fetch->progress, atomic_load(&t->pos) - t->start);
-    const bool in_vain =
-        t->is_tail && err.kind == ERROR_PROTOCOL && atomic_load(&t->pos) == t->start;
+    /* No ranges, or not now: one stream may still do what two may not. */
+    const bool in_vain = t->is_tail && atomic_load(&t->pos) == t->start &&
+                         (err.kind == ERROR_PROTOCOL || err.kind == ERROR_REFUSED ||
+                          err.kind == ERROR_NOT_FOUND || err.kind == ERROR_TRANSIENT);
 
     pthread_mutex_lock(&run->mutex);
     unlist(run, t);
-    if (in_vain && !registries_has_ranges(run->registries, &source->target->ref)) {
+    if (in_vain) {
+        log_debug("%s: %s could not be split: %s", source->target->name, fetch->digest.text,
+                  err.message);
+        fetch->split_in_vain += err.kind == ERROR_TRANSIENT ? 1 : SPLIT_IN_VAIN_MAX;
         give_back(run, t);
         error_clear(&err);
     }
@@ -471,7 +477,8 @@ static struct stretch *largest(struct run *run, int64_t now)
     for (struct stretch *t = run->stretches; t; t = t->next) {
         int64_t pos = atomic_load(&t->pos), left = atomic_load(&t->end) - pos;
         int64_t took = now - t->began, done = pos - t->start;
-        if (left < SPLIT_LEFT || left <= best_left || t->fetch->wrong > 0)
+        if (left < SPLIT_LEFT || left <= best_left || t->fetch->wrong > 0 ||
+            t->fetch->split_in_vain >= SPLIT_IN_VAIN_MAX)
             continue;
         /* done / took is its rate; left / rate is how long it would still take. */
         if (done > 0 && (double)left / (double)done * (double)took < (double)SPLIT_TIME)

@@ -126,6 +126,7 @@ struct fetch {
     struct retry_state retry;
     unsigned wrong; /* how often the bytes were not what the digest says; then all of it */
     struct registry_terms once; /* is fetched from one place, and the next time from the next */
+    unsigned split_in_vain;     /* tails that got nothing */
     int64_t locked_since, locked_progress;
     bool insist;
     _Atomic int64_t fetched;  /* bytes that came over the network */

@@ -22,6 +22,12 @@ row 0 6 range-ignored/slow-16/big ""
 saw -4 'big/blobs/.* bytes=' # until one has found out
 [ "$(sent blobs/)" -le $((size + 8 * mib)) ] || bad "$(sent blobs/) bytes for a layer of $size"
 
+step "a server that refuses whoever would share keeps its one stream"
+for status in 403 404 500; do
+    row 0 25 range-status-$status/slow-16/big ""
+    [ "$(sent blobs/)" -le $((size + 8 * mib)) ] || bad "$(sent blobs/) bytes for a layer of $size"
+done
+
 step "killed in the middle"
 bytes_sent() { curl -sS "http://$main/__sent"; }
 for jobs in 1 8; do
