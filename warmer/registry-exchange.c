@@ -221,27 +221,39 @@ static int ask_by(struct exchange *x, bool https, const char *authorization,
  * The first request to a registry that may speak plain HTTP: https, and, when that leads nowhere,
  * http. (A server that hangs instead of answering a TLS handshake costs a second.) When https was
  * only too slow, and http is answered with 400, which is what TLS servers say to it, https it is.
+ * A certificate that is not trusted is TLS all the same; only who was told that the registry is
+ * insecure goes on to http.
  */
 static int probe(struct exchange *x, struct registry_try *how, struct error *err)
 {
-    struct hosts *hosts = x->client->registries->hosts;
-    struct error failed = {0};
+    struct registries *r = x->client->registries;
+    struct error failed = {0}, plain = {0};
     x->first_look = true;
     int result = ask_by(x, true, NULL, how, &failed);
     x->first_look = false;
-    if (x->probing && (failed.kind == ERROR_TRANSIENT || x->response.no_tls)) {
-        x->doubted = x->response.timed_out;
-        registries_debug(x->client->registries, "%s: no TLS there, trying plain HTTP: %s",
-                         x->host->registry, failed.message);
-        error_clear(&failed);
-        result = ask_by(x, false, NULL, how, &failed);
-        if (x->probing && x->doubted && (result == 0 || failed.kind == ERROR_TRANSIENT)) {
+    const bool no_tls = failed.kind == ERROR_TRANSIENT || x->response.no_tls;
+    const bool untrusted = failed.kind == ERROR_CONFIG && !no_tls && x->host->plain_wanted;
+    if (x->probing && (no_tls || untrusted)) {
+        x->doubted = x->response.timed_out || untrusted;
+        registries_debug(r, "%s: trying plain HTTP: %s", x->host->registry, failed.message);
+        result = ask_by(x, false, NULL, how, &plain);
+        const bool is_tls =
+            x->probing && x->doubted && (result == 0 || plain.kind == ERROR_TRANSIENT);
+        if (is_tls && untrusted) {
+            error_clear(&plain);
+            result = -1; /* for the reason that is in `failed` */
+        } else {
+            error_clear(&failed);
+            error_move(&failed, &plain);
+        }
+        if (is_tls && !untrusted) {
             error_clear(&failed);
             result = ask_by(x, true, NULL, how, &failed);
         }
     }
-    if (x->probing) /* a certificate that is not trusted is TLS all the same */
-        host_scheme_found(hosts, x->host, failed.kind == ERROR_CONFIG ? HOST_HTTPS : HOST_UNKNOWN);
+    if (x->probing)
+        host_scheme_found(r->hosts, x->host,
+                          failed.kind == ERROR_CONFIG ? HOST_HTTPS : HOST_UNKNOWN);
     x->probing = x->doubted = false;
     if (result < 0)
         error_move(err, &failed);
