@@ -325,7 +325,7 @@ static json_t *index_descriptor(struct cachedir *cd, json_t *manifests, struct e
     digest_of(text, strlen(text), &digest);
     if (!pool_has(cd->pool.sha256, digest_hex(&digest), (int64_t)strlen(text), NULL)) {
         char temporary[FS_NAME_MAX];
-        fs_random_name(temporary, "index-");
+        store_temporary(cd, temporary, "index");
         if (fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0) {
             (void)error_errno(err, errno, "cannot write an index for index.json");
             return NULL;
@@ -410,7 +410,7 @@ static int write_root(struct cachedir *cd, const struct cachedir_name *list, siz
     if (!text)
         abort(); /* out of memory */
     char temporary[FS_NAME_MAX];
-    fs_random_name(temporary, "index-");
+    store_temporary(cd, temporary, "index");
     /* What it names must be there before it names it. */
     if ((!cd->format->is_file && blobs_sync(&cd->pool) < 0) ||
         fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0)

@@ -261,7 +261,7 @@ int pool_replace(struct cachedir *cd, int from, const char *name, int to, const 
                  struct error *err)
 {
     char temporary[FS_NAME_MAX];
-    fs_random_name(temporary, "blob-");
+    store_temporary(cd, temporary, "blob");
 
     int linked = give_link(cd, from, cd->stage, name, temporary, err);
     if (linked < 0)

@@ -56,6 +56,8 @@ struct cachedir {
 
     int root, own, partial, stage, trash, blob_locks, entry_locks; /* -1: not there */
     struct blobs pool;
+    char run[FS_NAME_MAX]; /* what our temporary names begin with */
+    struct cachedir_lock *run_lock;
 
     pthread_mutex_t mutex;
     char **told;
@@ -102,6 +104,14 @@ int lock_take(struct cachedir *cd, int dir, const char *name, bool remove,
               struct cachedir_lock **ret, struct error *err);
 /* false: it was granted because this volume refuses locks. */
 bool lock_is_held(const struct cachedir_lock *lock);
+
+/* ---- temporary.c ---- */
+
+/* Sweep what dead runs of this machine left, and let ours be seen to live until cachedir_close().
+ */
+int store_begin_run(struct cachedir *cd, struct error *err);
+/* A name for something in the making, in .basewarm/stage or trash: "run-...-<what>-<random>". */
+void store_temporary(const struct cachedir *cd, char name[FS_NAME_MAX], const char *what);
 
 /* ---- pool.c: blobs, wherever they are ---- */
 
