@@ -159,7 +159,7 @@ bool oci_has_blob(struct cachedir *cd, const struct descriptor *blob)
     struct digest holder;
     return pool_has(blobs_directory(&cd->pool, &blob->digest), digest_hex(&blob->digest),
                     blob->size, NULL) ||
-           pool_holder(cd, &blob->digest, &holder);
+           pool_holder(cd, &blob->digest, 0, &holder);
 }
 
 int cachedir_renew(struct cachedir *cd, const struct digest *digest, struct error *err)

@@ -146,7 +146,7 @@ int oci_stage_take(struct cachedir_stage *stage, const struct descriptor *blob, 
                           blob->size, stage->distrust, err);
     if (given == 0)
         given = adopt_from(stage, &stage->digest, blob, to, err);
-    if (given == 0 && pool_holder(cd, &blob->digest, &holder))
+    for (size_t i = 0; given == 0 && pool_holder(cd, &blob->digest, i, &holder); i++)
         given = adopt_from(stage, &holder, blob, to, err);
     return given;
 }

@@ -148,8 +148,9 @@ int pool_put(struct cachedir *cd, int from, const char *name, const struct diges
 /* Put (from, name) in the place of (to, name2) by link and rename, or copy and rename. */
 int pool_replace(struct cachedir *cd, int from, const char *name, int to, const char *name2,
                  struct error *err);
-/* An entry of kaniko's own that holds `digest` while the pool does not; false: none. */
-bool pool_holder(struct cachedir *cd, const struct digest *digest, struct digest *ret_entry);
+/* The n-th entry, from 0, that holds `digest` while the pool does not; false: no more. */
+bool pool_holder(struct cachedir *cd, const struct digest *digest, size_t n,
+                 struct digest *ret_entry);
 
 /* ---- names.c ---- */
 
