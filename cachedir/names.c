@@ -475,12 +475,31 @@ static struct cachedir_lock *lock_index(struct cachedir *cd)
     return NULL;
 }
 
+/* What was said of an entry that is gone: nobody is told of it again, nor is it named when it comes
+ * back without being said anew. */
+static void forget_gone(struct cachedir *cd)
+{
+    size_t kept = 0;
+    pthread_mutex_lock(&cd->mutex);
+    for (size_t i = 0; i < cd->said_count; i++) {
+        struct stat st;
+        if (fstatat(cd->root, cd->said[i].manifest.text, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+            errno == ENOENT)
+            cachedir_name_release(&cd->said[i]);
+        else
+            cd->said[kept++] = cd->said[i];
+    }
+    cd->said_count = kept;
+    pthread_mutex_unlock(&cd->mutex);
+}
+
 int cachedir_flush(struct cachedir *cd, struct error *err)
 {
     if (store_check_writable(cd, err) < 0)
         return -1;
     struct cachedir_lock *lock = lock_index(cd);
     int r = 0, stand = 0;
+    forget_gone(cd);
     /* Another writer without locks may throw out what we wrote, once or twice. */
     for (int tries = 0; r == 0 && !stand && tries < FLUSH_TRIES; tries++) {
         r = merge_once(cd, err);

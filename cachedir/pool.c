@@ -155,6 +155,15 @@ static void trust(struct cachedir *cd, const struct stat *st, const struct diges
         free(new);
 }
 
+void pool_distrust(struct cachedir *cd)
+{
+    pthread_mutex_lock(&cd->mutex);
+    void *trusted = cd->trusted;
+    cd->trusted = NULL;
+    pthread_mutex_unlock(&cd->mutex);
+    tdestroy(trusted, free);
+}
+
 /* A link to a file that somebody else can write would let him change our blob later. */
 static bool is_ours(const struct cachedir *cd, const struct stat *st)
 {

@@ -125,6 +125,8 @@ int blobs_make_directory(struct cachedir *cd, struct blobs *b, const struct dige
 
 /* Does a regular file of this size that we can read stand there? */
 bool pool_has(int dir, const char *name, int64_t size, struct stat *ret);
+/* Forget which files were found good: they are hashed again when they are needed. */
+void pool_distrust(struct cachedir *cd);
 /* Hash the part of a file that begins at `start`, or WHOLE_FILE; ERROR_DIGEST when it is not what
  * digest and size say. *stop (NULL: never) ends it with ERROR_INTERRUPTED. */
 int pool_hash(int fd, int64_t start, const struct digest *digest, int64_t size,

@@ -425,6 +425,8 @@ int cachedir_verify(struct cachedir *cd, const struct cachedir_verify_options *o
     pthread_mutex_init(&v.mutex, NULL);
 
     int r = gather(&v, err);
+    if (!options->quick)
+        pool_distrust(cd); /* what is bad now may have been good before */
     if (r == 0 && !options->quick)
         read_on_all_cores(&v);
     if (r == 0 && stopped(&v))
