@@ -8,7 +8,8 @@
  *     <dir>/blobs/sha256/<hex>          the pool: every blob once
  *     <dir>/sha256:<hex>/               an entry: what the builder reads; hard links to the pool
  *     <dir>/.warmer-locks/              locks that kaniko's own warmer takes too
- *     <dir>/.basewarm/                  format, partial/, stage/, trash/, locks: ours alone
+ *     <dir>/.basewarm/                  format, partial/, stage/, trash/, aliases/, locks: ours
+ *                                       alone
  *
  * and in format docker-archive, which archived kaniko and envbuilder read:
  *
@@ -131,7 +132,8 @@ struct cachedir_blob_info {
 };
 
 struct cachedir_entry {
-    struct digest digest; /* the manifest's, which is the builder's key */
+    struct digest digest;   /* the builder's key: the manifest's, or, of an alias, an index's */
+    struct digest alias_of; /* of an alias: the manifest's; else unset */
     enum cachedir_state state;
     char *problem;            /* owned; NULL unless broken; safe to print */
     struct timespec renewed;  /* when its life began */
@@ -163,13 +165,44 @@ int cachedir_manifest(struct cachedir *cd, const struct digest *digest, char **r
 /* Would cachedir_stage_take() find this blob? By name and size, without a promise. */
 bool cachedir_has_blob(struct cachedir *cd, const struct descriptor *blob);
 
-/* Begin an entry's life anew, and look that it still stands. ERROR_NOT_FOUND when it vanished. */
+/* Begin an entry's life anew, and its aliases' with it, and look that it still stands.
+ * ERROR_NOT_FOUND when it vanished. */
 int cachedir_renew(struct cachedir *cd, const struct digest *digest, struct error *err);
 
 /* Take the blobs of an entry that kaniko's own warmer made into the pool: each is hashed, synced,
  * and linked if the file is ours and nobody else may write it, else copied. Blobs that the pool
  * has already cost one stat each. ERROR_DIGEST when one is bad: then the entry is. */
 int cachedir_adopt(struct cachedir *cd, const struct digest *digest, struct error *err);
+
+/* ---- aliases: entries under the digest of an index that leads to them ------------------------ */
+
+struct cachedir_bytes {
+    const void *bytes;
+    size_t len;
+};
+
+/*
+ * Publish the entry of `manifest`, which must stand, also under `index`, for builders that look for
+ * the digest of an index as it is written. The alias has the entry's time, is renewed and mended
+ * with it, and removed before it. `indexes` proves it: the bytes of the index, and of each index
+ * within it on the way down; they are hashed (ERROR_DIGEST), must lead to the manifest
+ * (ERROR_PROTOCOL), and are kept in .basewarm/aliases. No `indexes` (count 0): what is kept there
+ * must do. ERROR_USAGE: the alias stands already, for another manifest.
+ */
+int cachedir_alias(struct cachedir *cd, const struct digest *index, const struct digest *manifest,
+                   const struct cachedir_bytes *indexes, size_t count, struct error *err);
+enum cachedir_alias_state {
+    CACHEDIR_ALIAS_UNKNOWN = 0, /* cachedir_alias() needs the indexes */
+    CACHEDIR_ALIAS_PROVEN,      /* what is kept here leads from one to the other: it does not */
+    CACHEDIR_ALIAS_STANDS,      /* and the alias is complete */
+};
+/* ERROR_USAGE: it stands, for another manifest; the message says what to do. */
+int cachedir_alias_state(struct cachedir *cd, const struct digest *index,
+                         const struct digest *manifest, enum cachedir_alias_state *ret,
+                         struct error *err);
+/* The indexes under whose digests an entry stands, too; owned. */
+int cachedir_aliases(struct cachedir *cd, const struct digest *manifest, struct digest **ret,
+                     size_t *ret_count, struct error *err);
 
 /* ---- names: the references that led to the entries ------------------------------------------- */
 
@@ -369,6 +402,8 @@ const char *cachedir_prune_reason_name(enum cachedir_prune_reason reason); /* "e
 /*
  * Remove what is over: in the order of enum cachedir_prune_reason, the limits after all that age
  * alone takes, and under them unused blobs and partial files before entries, oldest renewal first.
+ * An alias goes with its entry, and before it; and when it is expired itself, since it would hide
+ * the entry from a builder.
  * An entry is renamed away before it is deleted, and put back when it was renewed meanwhile.
  * What is unknown here is never touched. A dry run tells exactly what a real one does.
  * ERROR_LOCKED: another prune is at work. Limits that cannot be met are no failure:
@@ -378,7 +413,8 @@ int cachedir_prune(struct cachedir *cd, const struct cachedir_prune_options *opt
                    void (*removed)(void *userdata, const struct cachedir_removal *removal),
                    void *userdata, struct cachedir_prune_result *ret, struct error *err);
 
-/* Remove one entry, and the blobs that only it named. ERROR_NOT_FOUND when there is none. */
+/* Remove one entry, its aliases first, and the blobs that only they named. ERROR_NOT_FOUND when
+ * there is none. */
 int cachedir_remove(struct cachedir *cd, const struct digest *digest, int64_t *ret_freed,
                     struct error *err);
 

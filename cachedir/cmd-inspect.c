@@ -51,9 +51,30 @@ static char *explain(const struct cachedir_entry *e, const char *state)
     return xasprintf("broken: %s; warm it again", e->problem);
 }
 
-static void print_text(const struct cachedir_entry *e, const struct cachedir_name *names,
-                       size_t name_count, time_t now, int64_t ttl_ns)
+struct shown { /* one entry, and what is known about it */
+    struct cachedir_entry entry;
+    struct digest *aliases;
+    size_t alias_count;
+    const struct cachedir_name *names; /* of all entries */
+    size_t name_count;
+};
+
+static void shown_release(struct shown *s)
 {
+    cachedir_entry_release(&s->entry);
+    free(s->aliases);
+}
+
+/* Does this name lead to it, or to what it is an alias of? */
+static bool leads_here(const struct cachedir_name *name, const struct cachedir_entry *e)
+{
+    return digest_equal(&name->manifest, digest_is_set(&e->alias_of) ? &e->alias_of : &e->digest);
+}
+
+static void print_text(const struct shown *s, time_t now, int64_t ttl_ns)
+{
+    const struct cachedir_entry *e = &s->entry;
+    const struct cachedir_name *names = s->names;
     const char *state = command_state(e, now, ttl_ns);
     cleanup_free char *answer = explain(e, state);
     cleanup_free char *platform = e->platform.os ? platform_format(&e->platform) : NULL;
@@ -64,8 +85,12 @@ static void print_text(const struct cachedir_entry *e, const struct cachedir_nam
 
     printf("Key:        %s\n", e->digest.text);
     printf("Builder:    %s\n", answer);
-    for (size_t i = 0; i < name_count; i++) {
-        if (!digest_equal(&names[i].manifest, &e->digest))
+    if (digest_is_set(&e->alias_of))
+        printf("Alias of:   %s\n", e->alias_of.text);
+    for (size_t i = 0; i < s->alias_count; i++)
+        printf("Alias:      %s\n", s->aliases[i].text);
+    for (size_t i = 0; i < s->name_count; i++) {
+        if (!leads_here(&names[i], e))
             continue;
         cleanup_free char *reference = text_foreign_str(names[i].reference);
         cleanup_free char *asked = text_foreign_str(names[i].platform);
@@ -85,9 +110,10 @@ static void print_text(const struct cachedir_entry *e, const struct cachedir_nam
                e->blobs[i].present ? "ok" : "missing or wrong");
 }
 
-static json_t *entry_json(const struct cachedir_entry *e, const struct cachedir_name *names,
-                          size_t name_count, time_t now, int64_t ttl_ns)
+static json_t *entry_json(const struct shown *s, time_t now, int64_t ttl_ns)
 {
+    const struct cachedir_entry *e = &s->entry;
+    const struct cachedir_name *names = s->names;
     const char *state = command_state(e, now, ttl_ns);
     cleanup_free char *answer = explain(e, state);
     cleanup_free char *platform = e->platform.os ? platform_format(&e->platform) : NULL;
@@ -95,8 +121,11 @@ static json_t *entry_json(const struct cachedir_entry *e, const struct cachedir_
     cleanup_free char *expires = time_format(e->renewed.tv_sec + ttl_ns / NS_PER_S);
     cleanup_json json_t *references = json_array();
     cleanup_json json_t *blobs = json_array();
-    for (size_t i = 0; i < name_count; i++) {
-        if (!digest_equal(&names[i].manifest, &e->digest))
+    cleanup_json json_t *aliases = json_array();
+    for (size_t i = 0; i < s->alias_count; i++)
+        (void)json_array_append_new(aliases, json_string(s->aliases[i].text));
+    for (size_t i = 0; i < s->name_count; i++) {
+        if (!leads_here(&names[i], e))
             continue;
         cleanup_free char *reference = text_foreign_str(names[i].reference);
         cleanup_free char *asked = text_foreign_str(names[i].platform);
@@ -109,11 +138,12 @@ static json_t *entry_json(const struct cachedir_entry *e, const struct cachedir_
         (void)json_array_append_new(
             blobs, json_pack("{s:s, s:I, s:b}", "digest", e->blobs[i].digest.text, "size",
                              (json_int_t)e->blobs[i].size, "present", e->blobs[i].present));
-    return json_pack("{s:s, s:s, s:b, s:s, s:s*, s:s*, s:s*, s:I, s:s, s:s, s:O, s:O}", "key",
-                     e->digest.text, "state", state, "hit", is_hit(e, state), "answer", answer,
-                     "problem", e->problem, "platform", platform, "media_type", e->media_type,
-                     "size", (json_int_t)e->size, "renewed", renewed, "expires", expires,
-                     "references", references, "blobs", blobs);
+    return json_pack(
+        "{s:s, s:s*, s:O, s:s, s:b, s:s, s:s*, s:s*, s:s*, s:I, s:s, s:s, s:O, s:O}", "key",
+        e->digest.text, "alias_of", digest_is_set(&e->alias_of) ? e->alias_of.text : NULL,
+        "aliases", aliases, "state", state, "hit", is_hit(e, state), "answer", answer, "problem",
+        e->problem, "platform", platform, "media_type", e->media_type, "size", (json_int_t)e->size,
+        "renewed", renewed, "expires", expires, "references", references, "blobs", blobs);
 }
 
 static int inspect(struct cachedir *cd, const struct settings *settings, const struct digest *list,
@@ -127,18 +157,19 @@ static int inspect(struct cachedir *cd, const struct settings *settings, const s
     if (cachedir_names(cd, &names, &name_count, err) < 0)
         return -1;
     for (size_t i = 0; i < count && misses >= 0; i++) {
-        cleanup_cachedir_entry struct cachedir_entry e = {0};
-        if (cachedir_look(cd, &list[i], &e, err) < 0) {
+        __attribute__((cleanup(shown_release))) struct shown s = {.names = names,
+                                                                  .name_count = name_count};
+        if (cachedir_look(cd, &list[i], &s.entry, err) < 0 ||
+            cachedir_aliases(cd, &list[i], &s.aliases, &s.alias_count, err) < 0) {
             misses = -1;
             break;
         }
-        if (!is_hit(&e, command_state(&e, now, settings->cache_ttl_ns)))
+        if (!is_hit(&s.entry, command_state(&s.entry, now, settings->cache_ttl_ns)))
             misses = 1;
         if (images)
-            (void)json_array_append_new(
-                images, entry_json(&e, names, name_count, now, settings->cache_ttl_ns));
+            (void)json_array_append_new(images, entry_json(&s, now, settings->cache_ttl_ns));
         else
-            print_text(&e, names, name_count, now, settings->cache_ttl_ns);
+            print_text(&s, now, settings->cache_ttl_ns);
         if (!images && i + 1 < count)
             putchar('\n');
     }

@@ -33,7 +33,7 @@ static const struct command_spec spec = {
     .options = options,
     .epilog = "SIZE is what the builder reads; OWN is the part that no other entry shares.\n"
               "STATE: ok, expired (the builder pulls it instead), broken (a build that uses it\n"
-              "fails: warm it again).\n",
+              "fails: warm it again); \"alias\" is an image once more, under its index's digest.\n",
 };
 
 struct row { /* one name of an entry, or an entry without a name */
@@ -62,6 +62,16 @@ static int compare_entry(const void *key, const void *entry)
                   ((const struct cachedir_entry *)entry)->digest.text);
 }
 
+/* An alias is called as its entry is. */
+static const struct cachedir_name *name_of_alias(const struct cachedir_entry *alias,
+                                                 const struct cachedir_name *names, size_t count)
+{
+    for (size_t i = 0; i < count && digest_is_set(&alias->alias_of); i++)
+        if (digest_equal(&names[i].manifest, &alias->alias_of))
+            return &names[i];
+    return NULL;
+}
+
 /* A row a name whose entry stands, then a row an entry that no name leads to. */
 static struct row *make_rows(const struct cachedir_entry *entries, size_t entry_count,
                              const struct cachedir_name *names, size_t name_count, size_t *ret)
@@ -79,7 +89,8 @@ static struct row *make_rows(const struct cachedir_entry *entries, size_t entry_
     }
     for (size_t i = 0; i < entry_count; i++)
         if (!named[i])
-            *array_add(rows, count) = (struct row){&entries[i], NULL};
+            *array_add(rows, count) =
+                (struct row){&entries[i], name_of_alias(&entries[i], names, name_count)};
     if (count > 0)
         qsort(rows, count, sizeof *rows, compare_rows);
     *ret = count;
@@ -117,7 +128,9 @@ static void print_table(const struct settings *settings, const struct row *rows,
         table_cell(table, old);
         table_cell(table, left);
         table_cell(table, checked);
-        table_cell(table, command_state(e, now, settings->cache_ttl_ns));
+        cleanup_free char *state = xasprintf("%s%s", command_state(e, now, settings->cache_ttl_ns),
+                                             digest_is_set(&e->alias_of) ? " alias" : "");
+        table_cell(table, state);
     }
     table_print(table, stdout);
     table_free(table);
@@ -133,6 +146,8 @@ static json_t *row_json(const struct settings *settings, const struct row *row, 
                              command_state(e, now, settings->cache_ttl_ns), "size",
                              (json_int_t)e->size, "shared_size", (json_int_t)e->shared_size,
                              "renewed", renewed, "expires", expires);
+    if (digest_is_set(&e->alias_of))
+        (void)json_object_set_new(json, "alias_of", json_string(e->alias_of.text));
     if (e->problem)
         (void)json_object_set_new(json, "problem", json_string(e->problem));
     if (e->platform.os) {

@@ -11,6 +11,7 @@
  * killed conversion left, the next one goes on with, and one to the format that the directory has
  * already does what is left to do.
  */
+#include "alias.h"
 #include "alloc.h"
 #include "store.h"
 #include "text.h"
@@ -185,7 +186,29 @@ static int convert_entry(struct conversion *c, const struct digest *digest, stru
     return 0;
 }
 
-static int convert_entries(struct conversion *c, struct error *err)
+/* An alias is converted with its entry. Here is what a killed conversion left, or what stays with
+ * an entry that stays. */
+static int convert_alias(struct conversion *c, const struct digest *index, struct error *err)
+{
+    cleanup_alias struct alias alias = {0};
+    cleanup_cachedir_entry struct cachedir_entry e = {0}, entry = {0};
+    int there = alias_read(c->to, index, &alias, err);
+    if (there < 0 || c->from->format->look(c->from, index, &e, err) < 0 ||
+        (there > 0 && c->to->format->look(c->to, &alias.manifest, &entry, err) < 0))
+        return -1;
+    if (there == 0 || e.state == CACHEDIR_ABSENT)
+        return 0;
+    if (entry.state != CACHEDIR_COMPLETE) {
+        tell(c, &e, "it is an alias of an entry that stays, or is not here");
+        return 0;
+    }
+    if (alias_publish(c->to, &alias, err) < 0)
+        return -1;
+    tell(c, &e, NULL);
+    return 0;
+}
+
+static int convert_entries(struct conversion *c, bool aliases, struct error *err)
 {
     cleanup_names char **names = NULL;
     size_t count;
@@ -199,9 +222,16 @@ static int convert_entries(struct conversion *c, struct error *err)
             continue;
         if (c->stop && *c->stop)
             return error_set(err, ERROR_INTERRUPTED, "stopped before everything was converted");
-        if (c->to->format->is_file ? S_ISREG(st.st_mode) : S_ISDIR(st.st_mode))
-            c->result.already++;
-        else if (convert_entry(c, &digest, err) < 0)
+        cleanup_alias struct alias alias = {0};
+        const int is_alias = alias_read(c->to, &digest, &alias, err);
+        const bool is_new = c->to->format->is_file ? S_ISREG(st.st_mode) : S_ISDIR(st.st_mode);
+        if (is_alias < 0)
+            return -1;
+        if ((is_alias > 0) != aliases)
+            continue;
+        if (is_new)
+            c->result.already += !aliases;
+        else if ((aliases ? convert_alias : convert_entry)(c, &digest, err) < 0)
             return -1;
     }
     return 0;
@@ -297,7 +327,9 @@ int cachedir_convert(struct cachedir *cd, enum cachedir_format to, const volatil
         store_open_as(cd, archive ? &entry_oci : &entry_archive, false, &c.from, err) == 0 &&
         cachedir_names(c.from, &c.names, &c.name_count, err) == 0 &&
         names_blobs(c.from, true, &c.named, &c.named_count, err) == 0)
-        r = convert_entries(&c, err);
+        r = convert_entries(&c, false, err);
+    if (r == 0)
+        r = convert_entries(&c, true, err);
     if (r == 0)
         r = convert_directory(&c, err);
     *ret = c.result;

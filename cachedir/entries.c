@@ -1,4 +1,5 @@
 /* What can be asked of entries, and done to them, whatever their format. */
+#include "alias.h"
 #include "alloc.h"
 #include "store.h"
 
@@ -162,10 +163,26 @@ bool oci_has_blob(struct cachedir *cd, const struct descriptor *blob)
            pool_holder(cd, &blob->digest, 0, &holder);
 }
 
+/* A builder that finds an expired alias looks no further: so they come first. */
+static int renew_aliases(struct cachedir *cd, const struct digest *digest, struct error *err)
+{
+    cleanup_free struct digest *aliases = NULL;
+    size_t count;
+    if (cachedir_aliases(cd, digest, &aliases, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (utimensat(cd->root, aliases[i].text, NULL, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
+            return store_error(cd, errno, cd->root, aliases[i].text, err, "cannot renew %s",
+                               aliases[i].text);
+    return 0;
+}
+
 int cachedir_renew(struct cachedir *cd, const struct digest *digest, struct error *err)
 {
     struct stat st;
 
+    if (renew_aliases(cd, digest, err) < 0)
+        return -1;
     /* By path, and with the file system's own clock: that needs only write permission. */
     if (utimensat(cd->root, digest->text, NULL, AT_SYMLINK_NOFOLLOW) < 0) {
         if (errno == ENOENT)
@@ -280,5 +297,17 @@ int entry_take_away(struct cachedir *cd, const char *name, const struct timespec
     cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, name);
     if (unlinkat(cd->root, beside, 0) < 0 && errno != ENOENT && errno != EISDIR)
         return store_error(cd, errno, cd->root, beside, err, "cannot remove %s", beside);
-    return 1;
+    return alias_forget(cd, name, err) < 0 ? -1 : 1;
+}
+
+int entry_take_all_away(struct cachedir *cd, const struct digest *digest, struct error *err)
+{
+    cleanup_free struct digest *aliases = NULL;
+    size_t count;
+    if (cachedir_aliases(cd, digest, &aliases, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (entry_take_away(cd, aliases[i].text, NULL, err) < 0)
+            return -1;
+    return entry_take_away(cd, digest->text, NULL, err);
 }

@@ -8,9 +8,11 @@
  *     sha256:<hex>.json     registry's manifest beside it
  *
  * Where the registry's manifest is, its digest is the entry's name, and everything else follows
- * from it. Where it is lost, the builder reads the archive all the same, and so do we: then a layer
- * is known by LayerSources, or by its member's name.
+ * from it; an alias has another name, which .basewarm/aliases proves. Where the manifest is lost,
+ * the builder reads the archive all the same, and so do we: then a layer is known by LayerSources,
+ * or by its member's name.
  */
+#include "alias.h"
 #include "alloc.h"
 #include "docker-archive.h"
 #include "reference.h"
@@ -90,7 +92,7 @@ static char *read_member(struct reading *r, const char *name, const char *what, 
 static void read_beside(struct reading *r, char **bytes, size_t *len)
 {
     struct cachedir_entry *e = r->entry;
-    cleanup_free char *name = xasprintf("%s" ARCHIVE_BESIDE, e->digest.text);
+    cleanup_free char *name = xasprintf("%s" ARCHIVE_BESIDE, entry_manifest(e)->text);
     cleanup_free char *beside = NULL;
     size_t beside_len;
     cleanup_error struct error why = {0};
@@ -98,19 +100,34 @@ static void read_beside(struct reading *r, char **bytes, size_t *len)
     if (fs_read(r->cd->root, name, MANIFEST_SIZE_MAX, &beside, &beside_len) < 0) {
         if (errno != ENOENT)
             entry_broken(e, "the manifest beside it: %s", strerror(errno));
-    } else if (digest_check(&e->digest, beside, beside_len, &why) < 0) {
+    } else if (digest_check(entry_manifest(e), beside, beside_len, &why) < 0) {
         entry_broken(e, "the .json beside it is not its manifest");
     } else if (!*bytes) {
-        note_blob(r, &e->digest, (int64_t)beside_len, BESIDE);
+        note_blob(r, entry_manifest(e), (int64_t)beside_len, BESIDE);
         *bytes = take_ptr(beside);
         *len = beside_len;
     }
 }
 
+static char *manifest_name(const struct cachedir_entry *e)
+{
+    return xasprintf("blobs/sha256/%s", digest_hex(entry_manifest(e)));
+}
+
+/* Does it hold another manifest than its name says? */
+static void read_alias(struct reading *r)
+{
+    cleanup_free char *name = manifest_name(r->entry);
+    cleanup_alias struct alias alias = {0};
+    if (!tar_find(&r->members, name) && alias_read(r->cd, &r->entry->digest, &alias, NULL) > 0)
+        r->entry->alias_of = alias.manifest;
+}
+
 static void read_manifest(struct reading *r)
 {
     struct cachedir_entry *e = r->entry;
-    cleanup_free char *name = xasprintf("blobs/sha256/%s", digest_hex(&e->digest));
+    read_alias(r);
+    cleanup_free char *name = manifest_name(e);
     cleanup_free char *bytes = NULL;
     size_t len = 0;
     const struct tar_member *member;
@@ -121,15 +138,17 @@ static void read_manifest(struct reading *r)
         if (!bytes)
             return;
         len = (size_t)member->size;
-        if (digest_check(&e->digest, bytes, len, NULL) < 0) {
+        if (digest_check(entry_manifest(e), bytes, len, NULL) < 0) {
             entry_broken(e, "the manifest is damaged");
             return;
         }
-        note_blob(r, &e->digest, member->size, member->offset);
+        note_blob(r, entry_manifest(e), member->size, member->offset);
     }
     read_beside(r, &bytes, &len);
     if (!bytes) { /* known by its digest alone */
-        entry_add_blob(e, &e->digest, 0);
+        if (digest_is_set(&e->alias_of))
+            entry_broken(e, "the manifest %s, which it is to hold, is missing", e->alias_of.text);
+        entry_add_blob(e, entry_manifest(e), 0);
         return;
     }
     if (manifest_parse(bytes, len, NULL, &r->manifest, NULL, &why) < 0)
@@ -245,6 +264,22 @@ static void read_layers(struct reading *r)
     }
 }
 
+/* One of ours has its manifest in it: a blob more than kaniko's have is that of another image, and
+ * no alias that is proven. */
+static void read_others(struct reading *r)
+{
+    for (size_t i = 0; i < r->members.count; i++) {
+        const char *name = r->members.list[i].name;
+        bool known = strncmp(name, "blobs/", 6) != 0 || strcmp(name, r->image.config) == 0;
+        for (size_t j = 0; j < r->image.layer_count && !known; j++)
+            known = strcmp(name, r->image.layers[j]) == 0;
+        if (!known) {
+            entry_broken(r->entry, "it holds another manifest than its name says");
+            return;
+        }
+    }
+}
+
 static void look_inside(struct reading *r)
 {
     struct cachedir_entry *e = r->entry;
@@ -266,6 +301,8 @@ static void look_inside(struct reading *r)
     read_reference(r);
     if (r->manifest.kind != MANIFEST_INDEX)
         read_config(r);
+    if (r->manifest.kind == 0)
+        read_others(r);
     if (e->state == CACHEDIR_COMPLETE)
         read_layers(r);
 }
@@ -308,7 +345,8 @@ static char *archive_blob_path(const struct digest *entry, const struct cachedir
 {
     const bool beside = blob->offset == BESIDE;
     *ret_start = beside ? WHOLE_FILE : blob->offset;
-    return xasprintf("%s%s", entry->text, beside ? ARCHIVE_BESIDE : "");
+    /* Of an alias, too, it is the entry's, whose name is the manifest's digest. */
+    return beside ? xasprintf("%s" ARCHIVE_BESIDE, blob->digest.text) : xstrdup(entry->text);
 }
 
 static int archive_manifest(struct cachedir *cd, const struct digest *digest, char **ret,

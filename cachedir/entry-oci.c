@@ -1,6 +1,7 @@
 /*
  * Entries of format oci: what stands under a digest, read with suspicion. Making them is stage.c's.
  */
+#include "alias.h"
 #include "alloc.h"
 #include "json.h"
 #include "store.h"
@@ -159,16 +160,26 @@ static void look_at_blobs(struct cachedir_entry *e, struct blobs *blobs,
     }
 }
 
-static void look_inside(struct cachedir_entry *e, int dir)
+/* An entry that holds another manifest than its name says is an alias, where that is proven. */
+static bool is_alias(struct cachedir *cd, struct cachedir_entry *e, const struct digest *manifest)
+{
+    cleanup_alias struct alias alias = {0};
+    if (alias_read(cd, &e->digest, &alias, NULL) <= 0 || !digest_equal(&alias.manifest, manifest)) {
+        entry_broken(e, "index.json names another manifest, %s", manifest->text);
+        return false;
+    }
+    e->alias_of = *manifest;
+    return true;
+}
+
+static void look_inside(struct cachedir *cd, struct cachedir_entry *e, int dir)
 {
     struct digest digest;
     int64_t size;
     if (!read_index(e, dir, &digest, &size))
         return;
-    if (!digest_equal(&digest, &e->digest)) {
-        entry_broken(e, "index.json names another manifest, %s", digest.text);
+    if (!digest_equal(&digest, &e->digest) && !is_alias(cd, e, &digest))
         return;
-    }
     struct blobs blobs;
     if (blobs_open(dir, &blobs) < 0) {
         entry_broken(e, "blobs: %s", strerror(errno));
@@ -212,7 +223,7 @@ static int oci_look(struct cachedir *cd, const struct digest *digest, struct cac
     e.renewed = st.st_mtim;
     cleanup_close int dir = fs_open_directory(cd->root, digest->text);
     if (dir >= 0)
-        look_inside(&e, dir);
+        look_inside(cd, &e, dir);
     else if (errno == ENOTDIR)
         entry_broken(&e, "is a file (a docker-archive?) where format oci has a directory");
     else if (errno == ENOENT)

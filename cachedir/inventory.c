@@ -1,5 +1,6 @@
 #include "inventory.h"
 
+#include "alias.h"
 #include "alloc.h"
 #include "reference.h"
 #include "text.h"
@@ -91,6 +92,13 @@ static void gather_entry(struct inventory *inv, const struct cachedir_entry *e)
     cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, e->digest.text);
     add_file(inv, thing, cd->root, e->digest.text);
     add_file(inv, thing, cd->root, beside);
+    cleanup_alias struct alias alias = {.manifest = e->alias_of};
+    if (digest_is_set(&e->alias_of) ||
+        (e->state == CACHEDIR_BROKEN && alias_read(cd, &e->digest, &alias, NULL) > 0)) {
+        thing->alias_of = alias.manifest;
+        inv->alias_count++;
+        add_file(inv, thing, cd->aliases, digest_hex(&e->digest));
+    }
     cleanup_close int dir = fs_open_directory(cd->root, e->digest.text);
     if (dir < 0)
         return;
@@ -236,6 +244,14 @@ static int gather_orphans(struct inventory *inv, struct error *err)
     return 0;
 }
 
+/* A record comes before its entry: young, it may be of one in the making. */
+static bool has_no_entry(struct cachedir *cd, const char *name)
+{
+    cleanup_free char *entry = xasprintf("sha256:%s", name);
+    struct stat st;
+    return fstatat(cd->root, entry, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
 static bool has_trash_name(const char *name)
 {
     return strncmp(name, STORE_OWN "-trash-", strlen(STORE_OWN "-trash-")) == 0;
@@ -265,22 +281,39 @@ static int compare_entry(const void *key, const void *thing)
     return strcmp(((const struct digest *)key)->text, ((const struct thing *)thing)->digest.text);
 }
 
-/* Entries come first among the things, and sorted, for cachedir_list() is. */
-static struct thing *find_entry(const struct inventory *inv, size_t entries,
-                                const struct digest *digest)
+/* They come first among the things, and sorted, for cachedir_list() is. */
+struct thing *inventory_entry(const struct inventory *inv, const struct digest *digest)
 {
-    return entries ? bsearch(digest, inv->things, entries, sizeof *inv->things, compare_entry)
-                   : NULL;
+    return inv->entry_count
+               ? bsearch(digest, inv->things, inv->entry_count, sizeof *inv->things, compare_entry)
+               : NULL;
 }
 
-static int relate_names(struct inventory *inv, size_t entries, char *const *keep, struct error *err)
+/* What is true of an entry is true of its aliases. */
+static void relate_aliases(struct inventory *inv)
+{
+    for (size_t i = 0; i < inv->entry_count && inv->alias_count > 0; i++) {
+        struct thing *alias = &inv->things[i];
+        const struct thing *entry =
+            digest_is_set(&alias->alias_of) ? inventory_entry(inv, &alias->alias_of) : NULL;
+        if (!entry)
+            continue;
+        free(alias->reference);
+        alias->reference = entry->reference ? xstrdup(entry->reference) : NULL;
+        alias->is_named = entry->is_named;
+        alias->is_superseded = entry->is_superseded;
+        alias->kept = entry->kept;
+    }
+}
+
+static int relate_names(struct inventory *inv, char *const *keep, struct error *err)
 {
     struct cachedir_name *names;
     size_t count;
     if (cachedir_names(inv->cd, &names, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
-        struct thing *entry = find_entry(inv, entries, &names[i].manifest);
+        struct thing *entry = inventory_entry(inv, &names[i].manifest);
         if (!entry)
             continue;
         if (!entry->is_named) {
@@ -290,7 +323,7 @@ static int relate_names(struct inventory *inv, size_t entries, char *const *keep
         entry->is_named = true;
         entry->kept |= is_kept(names[i].reference, keep);
     }
-    for (size_t i = 0; i < entries; i++) {
+    for (size_t i = 0; i < inv->entry_count; i++) {
         struct thing *entry = &inv->things[i];
         if (entry->is_named || !entry->reference)
             continue;
@@ -299,6 +332,7 @@ static int relate_names(struct inventory *inv, size_t entries, char *const *keep
             entry->is_superseded = strcmp(names[j].reference, entry->reference) == 0;
     }
     cachedir_names_free(names, count);
+    relate_aliases(inv);
     return 0;
 }
 
@@ -367,15 +401,15 @@ static int count_users(struct inventory *inv, struct error *err)
 int inventory_take(struct cachedir *cd, char *const *keep, struct inventory *ret, struct error *err)
 {
     *ret = (struct inventory){.cd = cd};
-    /* Entries stand first in the list, where find_entry() looks. */
+    /* Entries stand first in the list, where inventory_entry() looks. */
     if (gather_entries(ret, err) < 0)
         return -1;
-    const size_t entries = ret->thing_count;
-    if (relate_names(ret, entries, keep, err) < 0 ||
-        gather_pool(ret, cd->pool.sha256, "sha256", err) < 0 ||
+    ret->entry_count = ret->thing_count;
+    if (relate_names(ret, keep, err) < 0 || gather_pool(ret, cd->pool.sha256, "sha256", err) < 0 ||
         gather_pool(ret, cd->pool.sha512, "sha512", err) < 0 || gather_partials(ret, err) < 0 ||
         gather_trees(ret, cd->stage, THING_STAGE, STORE_OWN "/stage/", NULL, err) < 0 ||
         gather_trees(ret, cd->trash, THING_TRASH, STORE_OWN "/trash/", NULL, err) < 0 ||
+        gather_trees(ret, cd->aliases, THING_ALIAS, STORE_OWN "/aliases/", has_no_entry, err) < 0 ||
         gather_trees(ret, cd->root, THING_TRASH, "", is_our_trash, err) < 0 ||
         gather_trees(ret, cd->root, THING_KANIKO, "", is_kanikos, err) < 0 ||
         gather_orphans(ret, err) < 0)
@@ -411,6 +445,8 @@ int inventory_directory(const struct inventory *inv, const struct thing *thing)
         return cd->stage;
     case THING_TRASH:
         return has_trash_name(thing->name) ? cd->root : cd->trash;
+    case THING_ALIAS:
+        return cd->aliases;
     case THING_ENTRY:
     case THING_KANIKO:
         break;

@@ -18,6 +18,7 @@ enum thing_kind {
     THING_PARTIAL, /* and the list beside it */
     THING_STAGE,
     THING_TRASH,
+    THING_ALIAS,  /* the record of an alias that is not there */
     THING_KANIKO, /* what its warmers left when they were killed */
 };
 
@@ -29,8 +30,9 @@ struct thing {
     long mtime_ns;
     ino_t *inodes; /* of its files */
     size_t inode_count;
-    struct digest digest; /* of an entry, a blob or a partial file */
-    struct digest *named; /* blobs that an entry or a stage names */
+    struct digest digest;   /* of an entry, a blob or a partial file */
+    struct digest alias_of; /* of an entry that is an alias: its entry's; else unset */
+    struct digest *named;   /* blobs that an entry or a stage names */
     size_t named_count;
     char *reference;    /* of an entry: a name that leads to it, or that it was made under */
     bool is_named;      /* of an entry: index.json leads to it */
@@ -50,6 +52,8 @@ struct inventory {
     struct cachedir *cd;
     struct thing *things;
     size_t thing_count;
+    size_t entry_count;             /* of them, at the beginning, by digest */
+    size_t alias_count;             /* of these */
     struct inventory_inode *inodes; /* sorted */
     size_t inode_count;
     struct thing **blobs; /* sorted by digest */
@@ -67,5 +71,7 @@ int inventory_directory(const struct inventory *inv, const struct thing *thing);
 /* Note that it goes: its bytes that no other name holds are freed (returned), and the blobs that it
  * named have one user fewer. */
 int64_t inventory_remove(struct inventory *inv, struct thing *thing);
+/* The entry of a digest; NULL when there is none. */
+struct thing *inventory_entry(const struct inventory *inv, const struct digest *digest);
 /* The pool's blob of a digest; NULL when there is none. */
 struct thing *inventory_blob(const struct inventory *inv, const struct digest *digest);

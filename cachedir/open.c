@@ -1,4 +1,5 @@
 /* Opening the directory, and what is true of it as long as it is open. */
+#include "alias.h"
 #include "alloc.h"
 #include "archives.h"
 #include "store.h"
@@ -252,6 +253,7 @@ static int open_parts(struct cachedir *cd, bool create, struct error *err)
     if (cd->own >= 0 && (open_one(cd, cd->own, "partial", mode, create, &cd->partial, err) < 0 ||
                          open_one(cd, cd->own, "stage", mode, create, &cd->stage, err) < 0 ||
                          open_one(cd, cd->own, "trash", mode, create, &cd->trash, err) < 0 ||
+                         open_one(cd, cd->own, "aliases", mode, create, &cd->aliases, err) < 0 ||
                          open_one(cd, cd->own, "locks", mode, create, &cd->blob_locks, err) < 0))
         return -1;
     if (create && store_begin_run(cd, err) < 0)
@@ -291,8 +293,8 @@ static int open_as(const char *path, const struct cachedir_options *options,
     cd->warn = options->warn;
     cd->userdata = options->userdata;
     atomic_init(&cd->without, options->without);
-    cd->root = cd->own = cd->partial = cd->stage = cd->trash = cd->blob_locks = cd->entry_locks =
-        -1;
+    cd->root = cd->own = cd->partial = cd->stage = cd->trash = cd->aliases = cd->blob_locks =
+        cd->entry_locks = -1;
     cd->pool = (struct blobs){-1, -1, -1};
     pthread_mutex_init(&cd->mutex, NULL);
     if (options->without & CACHEDIR_OPENAT2)
@@ -339,8 +341,8 @@ void cachedir_close(struct cachedir *cd)
     if (!cd)
         return;
     cachedir_unlock(cd->run_lock);
-    const int fds[] = {cd->root,  cd->own,        cd->partial,    cd->stage,
-                       cd->trash, cd->blob_locks, cd->entry_locks};
+    const int fds[] = {cd->root,  cd->own,     cd->partial,    cd->stage,
+                       cd->trash, cd->aliases, cd->blob_locks, cd->entry_locks};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         if (fds[i] >= 0)
             close(fds[i]);
@@ -353,6 +355,7 @@ void cachedir_close(struct cachedir *cd)
     free(cd->holders);
     tdestroy(cd->trusted, free);
     archives_release(cd);
+    aliases_release(cd);
     pthread_mutex_destroy(&cd->mutex);
     free(cd->path);
     free(cd);

@@ -146,6 +146,30 @@ static int take_away(struct pruning *p, struct thing *thing, enum cachedir_prune
     return 0;
 }
 
+/* Is it an alias whose entry is here and stays? */
+static bool has_entry(const struct pruning *p, const struct thing *thing)
+{
+    const struct thing *entry =
+        digest_is_set(&thing->alias_of) ? inventory_entry(&p->inv, &thing->alias_of) : NULL;
+    return entry && !entry->gone;
+}
+
+/* An entry, and its aliases before it: one that stays keeps it. */
+static int take_entry_away(struct pruning *p, struct thing *entry,
+                           enum cachedir_prune_reason reason, struct error *err)
+{
+    for (size_t i = 0; i < p->inv.entry_count && p->inv.alias_count > 0; i++) {
+        struct thing *alias = &p->inv.things[i];
+        if (alias->gone || !digest_equal(&alias->alias_of, &entry->digest))
+            continue;
+        if (take_away(p, alias, reason, err) < 0)
+            return -1;
+        if (!alias->gone)
+            return 0;
+    }
+    return take_away(p, entry, reason, err);
+}
+
 /* ---- by age ---- */
 
 /* What age alone takes; CACHEDIR_PRUNE_REASONS: nothing does. */
@@ -156,6 +180,7 @@ static enum cachedir_prune_reason by_age(const struct pruning *p, const struct t
     case THING_TRASH:
         return CACHEDIR_PRUNE_LEFTOVER;
     case THING_STAGE:
+    case THING_ALIAS:
     case THING_KANIKO:
         return older(p, thing, o->grace_ns > STAGE_AGE ? o->grace_ns : STAGE_AGE)
                    ? CACHEDIR_PRUNE_LEFTOVER
@@ -167,8 +192,9 @@ static enum cachedir_prune_reason by_age(const struct pruning *p, const struct t
             return CACHEDIR_PRUNE_REASONS;
         if (age(p, thing) > o->ttl_ns / NS_PER_S + o->grace_ns / NS_PER_S)
             return CACHEDIR_PRUNE_EXPIRED;
-        return o->superseded && thing->is_superseded ? CACHEDIR_PRUNE_SUPERSEDED
-                                                     : CACHEDIR_PRUNE_REASONS;
+        return o->superseded && thing->is_superseded && !has_entry(p, thing)
+                   ? CACHEDIR_PRUNE_SUPERSEDED
+                   : CACHEDIR_PRUNE_REASONS;
     case THING_BLOB:
         return thing->users == 0 && older(p, thing, o->grace_ns) ? CACHEDIR_PRUNE_UNUSED
                                                                  : CACHEDIR_PRUNE_REASONS;
@@ -183,7 +209,8 @@ static int prune_by_age(struct pruning *p, struct error *err)
         for (size_t i = 0; i < p->inv.thing_count; i++) {
             struct thing *thing = &p->inv.things[i];
             if (!thing->gone && by_age(p, thing) == (enum cachedir_prune_reason)reason &&
-                take_away(p, thing, (enum cachedir_prune_reason)reason, err) < 0)
+                (thing->kind == THING_ENTRY ? take_entry_away : take_away)(
+                    p, thing, (enum cachedir_prune_reason)reason, err) < 0)
                 return -1;
         }
     return 0;
@@ -210,6 +237,7 @@ static int limit_rank(const struct thing *thing)
         return thing->kept ? -1 : 2;
     case THING_STAGE:
     case THING_TRASH:
+    case THING_ALIAS:
     case THING_KANIKO:
         break;
     }
@@ -230,7 +258,7 @@ static int compare_candidates(const void *a, const void *b)
 /* An entry and what only it named. */
 static int evict(struct pruning *p, struct thing *entry, struct error *err)
 {
-    if (take_away(p, entry, CACHEDIR_PRUNE_EVICTED, err) < 0)
+    if (take_entry_away(p, entry, CACHEDIR_PRUNE_EVICTED, err) < 0)
         return -1;
     for (size_t i = 0; i < entry->named_count && entry->gone; i++) {
         struct thing *blob = inventory_blob(&p->inv, &entry->named[i]);
@@ -250,7 +278,8 @@ static int prune_by_limits(struct pruning *p, struct error *err)
     if (limits_met(p))
         return 0;
     for (size_t i = 0; i < p->inv.thing_count; i++)
-        if (!p->inv.things[i].gone && limit_rank(&p->inv.things[i]) >= 0)
+        if (!p->inv.things[i].gone && limit_rank(&p->inv.things[i]) >= 0 &&
+            !has_entry(p, &p->inv.things[i]))
             *array_add(candidates, count) = &p->inv.things[i];
     if (count > 0)
         qsort(candidates, count, sizeof(struct thing *), compare_candidates);
@@ -341,6 +370,7 @@ int cachedir_remove(struct cachedir *cd, const struct digest *digest, int64_t *r
     struct thing *entry = NULL;
     int r = -1;
 
+    *ret_freed = 0;
     if (store_check_writable(cd, err) < 0 || inventory_take(cd, NULL, &inv, err) < 0)
         goto out;
     for (size_t i = 0; i < inv.thing_count && !entry; i++)
@@ -350,9 +380,12 @@ int cachedir_remove(struct cachedir *cd, const struct digest *digest, int64_t *r
         (void)error_set(err, ERROR_NOT_FOUND, "no entry %s in %s", digest->text, cd->path);
         goto out;
     }
-    if (entry_take_away(cd, entry->name, NULL, err) < 0)
+    if (entry_take_all_away(cd, digest, err) < 0)
         goto out;
-    *ret_freed = inventory_remove(&inv, entry);
+    for (size_t i = 0; i < inv.entry_count; i++)
+        if (digest_equal(&inv.things[i].alias_of, digest))
+            *ret_freed += inventory_remove(&inv, &inv.things[i]);
+    *ret_freed += inventory_remove(&inv, entry);
     for (size_t i = 0; i < entry->named_count; i++) {
         struct thing *blob = inventory_blob(&inv, &entry->named[i]);
         if (!blob || blob->gone || blob->users > 0)

@@ -1,4 +1,5 @@
 /* Repairing what verify found, without a network. */
+#include "alias.h"
 #include "alloc.h"
 #include "store.h"
 
@@ -41,23 +42,24 @@ static bool is_right(struct cachedir_stage *stage, const struct cachedir_entry *
 
 /* 1 mended, 0 it cannot be, -1. CACHEDIR_REPAIR_NOTHING may come out instead. */
 static int try_to_mend(struct cachedir *cd, const struct cachedir_entry *entry,
-                       enum cachedir_repair *ret, struct error *err)
+                       const struct digest *manifest, enum cachedir_repair *ret, struct error *err)
 {
     cleanup_free char *bytes = NULL;
     size_t len;
     struct cachedir_stage *stage = NULL;
     cleanup_error struct error why = {0};
 
-    int found = cachedir_manifest(cd, &entry->digest, &bytes, &len, err);
+    int found = cachedir_manifest(cd, manifest, &bytes, &len, err);
     if (found <= 0)
         return found;
-    if (cachedir_stage_new(cd, &entry->digest, entry->media_type, bytes, len, entry->reference,
-                           true, &stage, &why) < 0) {
+    if (cachedir_stage_new(cd, manifest, entry->media_type, bytes, len, entry->reference, true,
+                           &stage, &why) < 0) {
         if (why.kind == ERROR_PROTOCOL)
             return 0; /* its manifest is none */
         error_move(err, &why);
         return -1;
     }
+    stage->key = entry->digest;
     stage->renewed = &entry->renewed;
     int all = take_everything(stage, err);
     if (all > 0) {
@@ -71,6 +73,37 @@ static int try_to_mend(struct cachedir *cd, const struct cachedir_entry *entry,
     return all;
 }
 
+/* Of an archive: the very file that its entry is, which is mended first. 1, 0 it cannot be, -1. */
+static int mend_alias_file(struct cachedir *cd, const struct alias *alias,
+                           enum cachedir_repair *ret, struct error *err)
+{
+    cleanup_error struct error why = {0};
+    if (cachedir_repair(cd, &alias->manifest, ret, &why) < 0) {
+        if (why.kind == ERROR_NOT_FOUND)
+            return 0;
+        error_move(err, &why);
+        return -1;
+    }
+    if (*ret == CACHEDIR_REPAIR_REMOVED)
+        return 0;
+    if (*ret == CACHEDIR_REPAIR_NOTHING && alias_follows(cd, &alias->index, &alias->manifest))
+        return 1;
+    *ret = CACHEDIR_REPAIR_MENDED;
+    return alias_publish(cd, alias, err) < 0 ? -1 : 1;
+}
+
+static int mend(struct cachedir *cd, const struct cachedir_entry *entry, enum cachedir_repair *ret,
+                struct error *err)
+{
+    cleanup_alias struct alias alias = {0};
+    int is_alias = alias_read(cd, &entry->digest, &alias, err);
+    if (is_alias < 0)
+        return -1;
+    if (is_alias && cd->format->is_file)
+        return mend_alias_file(cd, &alias, ret, err);
+    return try_to_mend(cd, entry, is_alias ? &alias.manifest : &entry->digest, ret, err);
+}
+
 int cachedir_repair(struct cachedir *cd, const struct digest *digest, enum cachedir_repair *ret,
                     struct error *err)
 {
@@ -80,11 +113,11 @@ int cachedir_repair(struct cachedir *cd, const struct digest *digest, enum cache
         return -1;
     if (entry.state == CACHEDIR_ABSENT)
         return error_set(err, ERROR_NOT_FOUND, "no entry %s in %s", digest->text, cd->path);
-    int mended = try_to_mend(cd, &entry, ret, err);
+    int mended = mend(cd, &entry, ret, err);
     if (mended != 0)
         return mended < 0 ? -1 : 0;
     *ret = CACHEDIR_REPAIR_REMOVED;
-    return entry_take_away(cd, digest->text, NULL, err) < 0 ? -1 : 0;
+    return entry_take_all_away(cd, digest, err) < 0 ? -1 : 0;
 }
 
 int cachedir_repair_blob(struct cachedir *cd, const struct digest *digest, struct error *err)

@@ -11,6 +11,7 @@
  * the two change places. Where directories cannot be renamed, the entry is made in place, and
  * index.json, which the reader looks for first, is its commit point, too.
  */
+#include "alias.h"
 #include "alloc.h"
 #include "json.h"
 #include "partial.h"
@@ -32,7 +33,7 @@ int cachedir_stage_new(struct cachedir *cd, const struct digest *digest, const c
                          digest->text);
     struct cachedir_stage *stage = xcalloc(1, sizeof *stage);
     stage->cd = cd;
-    stage->digest = *digest;
+    stage->digest = stage->key = *digest;
     stage->reference = reference ? xstrdup(reference) : NULL;
     stage->distrust = distrust;
     stage->dir = -1;
@@ -65,7 +66,11 @@ int cachedir_stage_take(struct cachedir_stage *stage, const struct descriptor *b
 
 int cachedir_stage_publish(struct cachedir_stage *stage, struct error *err)
 {
-    return stage->cd->format->stage_publish(stage, err);
+    if (stage->cd->format->stage_publish(stage, err) < 0)
+        return -1;
+    /* What was wrong with the entry may be wrong with its aliases, too. */
+    return digest_equal(&stage->key, &stage->digest) ? aliases_mend(stage->cd, &stage->digest, err)
+                                                     : 0;
 }
 
 void cachedir_stage_free(struct cachedir_stage *stage)
@@ -292,10 +297,10 @@ static int make_in_place(struct cachedir_stage *stage, int dir, struct error *er
     cleanup_cachedir_entry struct cachedir_entry entry = {0};
 
     if (fchmod(dir, cd->directory_mode) < 0 && errno != EPERM && errno != ENOTSUP)
-        return error_errno(err, errno, "%s", stage->digest.text);
+        return error_errno(err, errno, "%s", stage->key.text);
     int r = blobs_make(cd, dir, &blobs);
     if (r < 0)
-        (void)store_error(cd, errno, dir, ".", err, "%s/blobs", stage->digest.text);
+        (void)store_error(cd, errno, dir, ".", err, "%s/blobs", stage->key.text);
     else
         r = mend_blobs(stage, &blobs, err);
     blobs_close(&blobs);
@@ -304,12 +309,12 @@ static int make_in_place(struct cachedir_stage *stage, int dir, struct error *er
     if (fstatat(dir, "oci-layout", &st, AT_SYMLINK_NOFOLLOW) < 0 &&
         mend_file(stage, dir, "oci-layout", err) < 0)
         return -1;
-    if (cd->format->look(cd, &stage->digest, &entry, err) < 0)
+    if (cd->format->look(cd, &stage->key, &entry, err) < 0)
         return -1;
     if (entry.state != CACHEDIR_COMPLETE && mend_file(stage, dir, "index.json", err) < 0)
         return -1;
     if (fs_sync_directory(dir) < 0)
-        return error_errno(err, errno, "cannot sync %s", stage->digest.text);
+        return error_errno(err, errno, "cannot sync %s", stage->key.text);
     return 0;
 }
 
@@ -317,7 +322,7 @@ static int make_in_place(struct cachedir_stage *stage, int dir, struct error *er
 static int swap_in(struct cachedir_stage *stage, struct error *err)
 {
     struct cachedir *cd = stage->cd;
-    const char *name = stage->digest.text;
+    const char *name = stage->key.text;
 
     /* One step where the kernel and the file system have it; what was swapped out then lies in
      * the stage and is removed with it. */
@@ -352,12 +357,12 @@ static int settle(struct cachedir_stage *stage, struct error *err)
     cleanup_cachedir_entry struct cachedir_entry entry = {0};
 
     if (!stage->distrust) {
-        if (cd->format->look(cd, &stage->digest, &entry, err) < 0)
+        if (cd->format->look(cd, &stage->key, &entry, err) < 0)
             return -1;
         if (entry.state == CACHEDIR_COMPLETE)
             return 0; /* lost the race to the same content */
     }
-    cleanup_close int dir = fs_open_directory(cd->root, stage->digest.text);
+    cleanup_close int dir = fs_open_directory(cd->root, stage->key.text);
     if (dir >= 0 && fstat(dir, &st) == 0 && st.st_uid == cd->uid)
         return make_in_place(stage, dir, err);
     return swap_in(stage, err);
@@ -368,14 +373,14 @@ static bool renamed_after_all(struct cachedir_stage *stage)
 {
     struct stat ours, theirs;
     return fstat(stage->dir, &ours) == 0 &&
-           fstatat(stage->cd->root, stage->digest.text, &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fstatat(stage->cd->root, stage->key.text, &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
            ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
 static int make_visible(struct cachedir_stage *stage, struct error *err)
 {
     struct cachedir *cd = stage->cd;
-    const char *name = stage->digest.text;
+    const char *name = stage->key.text;
 
     if (store_able(cd, CACHEDIR_RENAME_DIRECTORIES)) {
         int failed = renameat(cd->stage, stage->name, cd->root, name) == 0 ? 0 : errno;
@@ -414,17 +419,17 @@ int stage_set_time(const struct cachedir_stage *stage, int fd, struct error *err
 {
     if (stage->renewed &&
         futimens(fd, (const struct timespec[]){{.tv_nsec = UTIME_OMIT}, *stage->renewed}) < 0)
-        return error_errno(err, errno, "cannot give %s its time back", stage->digest.text);
+        return error_errno(err, errno, "cannot give %s its time back", stage->key.text);
     return 0;
 }
 
 int stage_begin_life(const struct cachedir_stage *stage, struct error *err)
 {
     if (!stage->renewed)
-        return cachedir_renew(stage->cd, &stage->digest, err);
+        return cachedir_renew(stage->cd, &stage->key, err);
     const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, *stage->renewed};
-    if (utimensat(stage->cd->root, stage->digest.text, times, AT_SYMLINK_NOFOLLOW) < 0)
-        return error_errno(err, errno, "cannot give %s its time back", stage->digest.text);
+    if (utimensat(stage->cd->root, stage->key.text, times, AT_SYMLINK_NOFOLLOW) < 0)
+        return error_errno(err, errno, "cannot give %s its time back", stage->key.text);
     return 0;
 }
 
@@ -439,10 +444,10 @@ int oci_stage_publish(struct cachedir_stage *stage, struct error *err)
     if (fs_sync_directory(cd->root) < 0)
         return error_errno(err, errno, "cannot sync %s", cd->path);
     /* Whichever way it came to stand there, its life begins now, and it must be whole. */
-    if (stage_begin_life(stage, err) < 0 || cd->format->look(cd, &stage->digest, &entry, err) < 0)
+    if (stage_begin_life(stage, err) < 0 || cd->format->look(cd, &stage->key, &entry, err) < 0)
         return -1;
     if (entry.state != CACHEDIR_COMPLETE)
         return error_set(err, ERROR_IO, "%s is not whole after it was published: %s",
-                         stage->digest.text, entry.problem ? entry.problem : "it vanished");
+                         stage->key.text, entry.problem ? entry.problem : "it vanished");
     return 0;
 }

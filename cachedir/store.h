@@ -8,6 +8,7 @@
  *     names      what index.json said when cachedir_name_find() was first asked
  *     holders    which entries of kaniko's own warmers hold which blobs
  *     archives   which docker-archives hold which blobs (held while new ones' headers are read)
+ *     aliases    which aliases stand for which entries (held while their records are read)
  *     trusted    inodes that were hashed in this run and found good
  * `without` is atomic. Everything else is set by cachedir_open() and constant.
  */
@@ -54,7 +55,7 @@ struct cachedir {
     void (*warn)(void *userdata, const char *message);
     void *userdata;
 
-    int root, own, partial, stage, trash, blob_locks, entry_locks; /* -1: not there */
+    int root, own, partial, stage, trash, aliases, blob_locks, entry_locks; /* -1: not there */
     struct blobs pool;
     char run[FS_NAME_MAX]; /* what our temporary names begin with */
     struct cachedir_lock *run_lock;
@@ -71,8 +72,9 @@ struct cachedir {
     struct holder *holders;
     size_t holder_count;
     bool holders_known;
-    struct archives *archives; /* archives.h; NULL: not asked for yet */
-    void *trusted;             /* tsearch(3) tree of struct trusted */
+    struct archives *archives;     /* archives.h; NULL: not asked for yet */
+    struct alias_list *alias_list; /* alias.h; NULL: not asked for yet */
+    void *trusted;                 /* tsearch(3) tree of struct trusted */
 };
 
 /* Tell `warn`, once a cause: the format string is the cause. */
@@ -166,7 +168,8 @@ int names_blobs(struct cachedir *cd, bool others_only, struct digest **ret, size
 
 struct cachedir_stage {
     struct cachedir *cd;
-    struct digest digest;
+    struct digest digest; /* the manifest's */
+    struct digest key;    /* the entry's name: the same, or, of an alias, an index's */
     struct manifest manifest;
     const char *media_type; /* one of manifest.h's constants */
     void *bytes;
@@ -270,6 +273,11 @@ int stage_begin_life(const struct cachedir_stage *stage, struct error *err);
 void entry_broken(struct cachedir_entry *e, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void entry_add_blob(struct cachedir_entry *e, const struct digest *digest, int64_t size);
+/* The digest of what it holds. */
+static inline const struct digest *entry_manifest(const struct cachedir_entry *e)
+{
+    return digest_is_set(&e->alias_of) ? &e->alias_of : &e->digest;
+}
 /* A present blob of it; NULL: none. */
 const struct cachedir_blob_info *entry_blob(const struct cachedir_entry *e,
                                             const struct digest *digest);
@@ -285,5 +293,7 @@ bool entry_is_younger(int dir, const char *name, const struct timespec *seen);
  * another was faster, -1. */
 int entry_take_away(struct cachedir *cd, const char *name, const struct timespec *seen,
                     struct error *err);
+/* The same with its aliases, which go first. An alias that stays keeps it. */
+int entry_take_all_away(struct cachedir *cd, const struct digest *digest, struct error *err);
 /* Does `name` look like an entry's, i.e. is it a sha256 digest? */
 bool entry_name(const char *name, struct digest *ret);

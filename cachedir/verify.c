@@ -127,7 +127,7 @@ static int add_claims(struct verification *v, const struct cachedir_entry *e, si
     cleanup_free char *bytes = NULL;
     cleanup_manifest struct manifest m = {0};
     size_t len;
-    int found = cachedir_manifest(v->cd, &e->digest, &bytes, &len, err);
+    int found = cachedir_manifest(v->cd, entry_manifest(e), &bytes, &len, err);
     if (found <= 0 || manifest_parse(bytes, len, e->media_type, &m, NULL, NULL) < 0)
         return found < 0 ? -1 : 0; /* it went, or rotted, since we looked: hashing tells */
     /* Artifacts have configs that are none. */

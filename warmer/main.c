@@ -227,6 +227,10 @@ static int warm(const struct settings *s, const struct wanted_list *list, struct
     run.limits = (struct retry_limits){s->retries, s->retry_max_time_ns};
     if (registries_new(&registry, &run.registries, err) < 0 || open_directory(s, &run.cd, err) < 0)
         return -1;
+    if (s->alias_index && cachedir_format(run.cd) == CACHEDIR_FORMAT_DOCKER_ARCHIVE)
+        log_warn(
+            "--alias-index: the keys of archived kaniko's cached layers then begin with the "
+            "index's digest, which all architectures share: give each a --cache-repo of its own");
     run.report = report_new();
     run.progress = progress_new(&(struct progress_options){
         .mode = s->progress, .log_is_json = s->log_format == LOG_JSON, .images = list->count});
@@ -272,7 +276,8 @@ static int begin(const struct settings *s, sigset_t signals, struct report_run *
     cleanup_wanted_list struct wanted_list list = {0};
     const struct list_listener listener = {.problem = problem, .warning = warn};
 
-    if (start_watch(s, signals, err) < 0 || list_load(s, &listener, &list, err) < 0)
+    if (start_watch(s, signals, err) < 0 || list_load(s, &listener, &list, err) < 0 ||
+        run_check_aliases(s, &list, err) < 0)
         return -1;
     if (s->check_args)
         return 0;

@@ -55,17 +55,6 @@ bool run_again(struct run *run, struct retry_state *retry, struct work work, con
     return true;
 }
 
-/* The fork asks the registry what an index stands for; the others look for the digest as written.
- */
-static void warn_of_index(const struct image *image, const struct digest *manifest)
-{
-    const struct reference *ref = &image->wanted->reference;
-    if (reference_is_pinned(ref) && !digest_equal(&ref->digest, manifest))
-        log_warn("%s is pinned to an index: archived kaniko and envbuilder will miss; pinned to "
-                 "%s they hit",
-                 image->name, manifest->text);
-}
-
 void image_finish(struct image *image, enum report_result result, const struct target *target,
                   struct error *failed)
 {
@@ -93,7 +82,7 @@ void image_finish(struct image *image, enum report_result result, const struct t
         if (!digest_equal(&image->previous, &target->digest))
             entry.previous = image->previous;
         if (!failed)
-            warn_of_index(image, &target->digest);
+            image_warn_of_index(image, &target->digest);
     }
     if (failed) {
         entry.failed = failed->kind;
@@ -129,20 +118,31 @@ static int renew(struct try *t, const struct digest *manifest, bool checked)
     struct run *run = image->run;
     cleanup_cachedir_entry struct cachedir_entry entry = {0};
 
+    if (image_claim_alias(image, manifest, &t->err) < 0)
+        return -1;
     if (run->settings->force)
         return 0;
     if (cachedir_look(run->cd, manifest, &entry, &t->err) < 0)
         return -1;
+    if (digest_is_set(&entry.alias_of)) /* for one platform: which is wanted, the index says */
+        return 0;
     if (entry.state == CACHEDIR_BROKEN)
         log_warn("%s: the entry is broken and must be mended: %s", image->name, entry.problem);
     if (entry.state != CACHEDIR_COMPLETE)
         return 0;
-    if (!run->settings->check && !run->settings->dry_run) {
+    if (run->settings->check || run->settings->dry_run) {
+        enum cachedir_alias_state alias;
+        if (image_alias_state(image, manifest, &alias, &t->err) < 0)
+            return -1;
+        if (alias != CACHEDIR_ALIAS_STANDS)
+            return 0;
+    } else {
         bool named = t->is_known && digest_equal(&t->known.manifest, manifest);
         struct error err = {0};
         /* An entry that we never named may be one of kaniko's own: its blobs join the pool. */
         if ((!named && cachedir_adopt(run->cd, manifest, &err) < 0) ||
-            cachedir_renew(run->cd, manifest, &err) < 0) {
+            cachedir_renew(run->cd, manifest, &err) < 0 ||
+            image_make_alias(image, manifest, &err) < 0) {
             if (err.kind == ERROR_DIGEST || err.kind == ERROR_NOT_FOUND) {
                 log_warn("%s: %s: it must be mended", image->name, err.message);
                 error_clear(&err);
@@ -165,6 +165,12 @@ static int renew(struct try *t, const struct digest *manifest, bool checked)
 static int use(struct try *t, const struct digest *manifest, bool checked, bool certain)
 {
     cleanup_registry_manifest struct registry_manifest on_disk = {0};
+    enum cachedir_alias_state alias;
+    /* An alias that is to be made must be proven: then the index is asked for. */
+    if (certain && image_alias_state(t->image, manifest, &alias, &t->err) < 0)
+        return -1;
+    if (certain && alias == CACHEDIR_ALIAS_UNKNOWN)
+        return 0;
     int done = renew(t, manifest, checked);
     if (done != 0)
         return done;
@@ -224,6 +230,7 @@ static int take_index(struct try *t, const struct manifest *index, int depth)
                           &t->how, &t->err) < 0 ||
         manifest_parse(got.bytes, got.len, got.content_type, &nested, NULL, &t->err) < 0)
         return error_prefix(&t->err, "the index within the index");
+    image_add_index(image, &got, false);
     if (nested.kind == MANIFEST_IMAGE)
         return take_image(t, &got);
     return take_index(t, &nested, depth + 1);
@@ -248,6 +255,7 @@ static int take(struct try *t, struct registry_manifest *got)
                  manifest.media_type);
     }
     image->source = got->digest;
+    image_add_index(image, got, true);
     return manifest.kind == MANIFEST_INDEX ? take_index(t, &manifest, 1) : take_image(t, got);
 }
 
@@ -297,8 +305,12 @@ static int resolve_tag(struct try *t)
     if (t->is_known && run->settings->fresh_for_ns > 0 &&
         time(NULL) - t->known.checked < run->settings->fresh_for_ns / NS_PER_S &&
         t->known.checked <= time(NULL)) {
+        enum cachedir_alias_state alias;
         image->source = t->known.source;
-        done = renew(t, &t->known.manifest, false);
+        if (image_alias_state(image, &t->known.manifest, &alias, &t->err) < 0)
+            return -1;
+        if (alias != CACHEDIR_ALIAS_UNKNOWN)
+            done = renew(t, &t->known.manifest, false);
         if (done != 0)
             return done < 0 ? -1 : 0;
     }

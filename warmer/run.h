@@ -16,6 +16,7 @@
  * belong to the queue. What several touch at once is guarded by run->mutex, which is held for a
  * few instructions, never while anything is read, written or awaited, and never with another:
  *     run->targets, ->fetches, ->stretches  the tables
+ *     run->claims                           which index stands for which manifest in this run
  *     target->images, ->missing, ->failed   who waits, for how many blobs, and the first failure
  *     fetch->waiters, ->state, ->failed     who waits for it, and how it went; and ->source, while
  *                                           nobody fetches it
@@ -62,6 +63,12 @@ struct run {
     size_t target_count;
     void *fetches; /* tsearch(3) tree of struct fetch, by digest */
     struct stretch *stretches;
+    struct claim *claims;
+    size_t claim_count;
+};
+
+struct claim { /* with --alias-index */
+    struct digest index, manifest;
 };
 
 struct image {
@@ -71,6 +78,8 @@ struct image {
     char *platform;         /* "linux/amd64", the key beside the reference */
     struct digest previous; /* the entry that the reference led to before; may be unset */
     struct digest source;   /* what the reference is now: an index, or the manifest itself */
+    struct cachedir_bytes *indexes; /* owned: that index and those within it, as far as they came */
+    size_t index_count;             /* from the registry: what proves an alias */
     struct retry_state retry;
     int64_t started; /* ns */
     atomic_bool done;
@@ -154,6 +163,25 @@ void image_remember(struct image *image, const struct digest *manifest, time_t c
  * *err is empty then. `what` is said when waiting. */
 bool run_again(struct run *run, struct retry_state *retry, struct work work, const char *name,
                int64_t progress, int64_t took, const struct registry_try *how, struct error *err);
+
+/* ---- alias.c ---- */
+/* Is this image's entry to stand under the digest of its index, too? */
+bool image_has_alias(const struct image *image, const struct digest *manifest);
+/* Before anything is fetched: may it? ERROR_USAGE: the index stands for another platform already,
+ * here or in this run. */
+int image_claim_alias(struct image *image, const struct digest *manifest, struct error *err);
+/* What the directory has of it. */
+int image_alias_state(const struct image *image, const struct digest *manifest,
+                      enum cachedir_alias_state *ret, struct error *err);
+/* Remember an index on the way down; its bytes are copied. The first one begins anew. */
+void image_add_index(struct image *image, const struct registry_manifest *index, bool first);
+/* Once the entry stands. */
+int image_make_alias(struct image *image, const struct digest *manifest, struct error *err);
+/* Builders that look for the digest of an index as it is written will miss: say so. */
+void image_warn_of_index(const struct image *image, const struct digest *manifest);
+/* Two platforms of one reference: ERROR_USAGE. */
+int run_check_aliases(const struct settings *s, const struct wanted_list *list, struct error *err);
+void image_forget_indexes(struct image *image);
 
 /* ---- target.c ---- */
 /* Let `image` wait for the entry `digest`; `manifest` (may be empty) is handed over. */

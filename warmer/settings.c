@@ -45,6 +45,9 @@ static const struct option_spec options[] = {
      "what the builder reads: oci is osscontainertools/kaniko's, docker-archive that of archived kaniko, of "
      "envbuilder, and of the former with FF_KANIKO_OCI_WARMER false, which here, too, means "
      "docker-archive", "as the directory has it, else oci", format_choices},
+    {"alias-index", 0, OPTION_BOOL, AT(alias_index), NULL, GROUP,
+     "publish each image also under the digest of the index that its reference led through, so that "
+     "FROM name@sha256:INDEX finds it without any registry; for one platform only"},
     {"force", 'f', OPTION_BOOL, AT(force), NULL, GROUP,
      "trust nothing that is there: hash every blob again, and fetch what fails"},
     {"cache-ttl", 0, OPTION_DURATION, AT(cache_ttl_ns), "D", GROUP,

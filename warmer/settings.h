@@ -62,6 +62,7 @@ struct settings {
     const char *metrics_file; /* the same */
     enum cachedir_format format;
     int format_choice; /* what --format says of it; -1: nothing */
+    bool alias_index;  /* publish under the index's digest, too */
     int verbosity;     /* enum log_level */
     int log_format;    /* enum log_format */
     bool log_timestamp;

@@ -104,9 +104,13 @@ static void finish(struct target *target, enum report_result result, struct erro
             continue;
         if (failed)
             (void)error_set(&copy, failed->kind, "%s", failed->message);
-        else if (result != REPORT_PLANNED)
+        else if (result != REPORT_PLANNED &&
+                 image_make_alias(target->images[i], &target->digest, &copy) == 0)
             image_remember(target->images[i], &target->digest, time(NULL));
-        image_finish(target->images[i], result, target, failed ? &copy : NULL);
+        if (copy.kind != ERROR_NONE)
+            image_finish(target->images[i], REPORT_FAILED, target, &copy);
+        else
+            image_finish(target->images[i], result, target, NULL);
     }
     if (failed)
         error_clear(failed);

@@ -141,8 +141,10 @@ void run_release(struct run *run)
     for (size_t i = 0; i < run->image_count; i++) {
         free(run->images[i].name);
         free(run->images[i].platform);
+        image_forget_indexes(&run->images[i]);
     }
     free(run->images);
+    free(run->claims);
     queue_free(run->queue);
     pthread_mutex_destroy(&run->mutex);
     pthread_mutex_destroy(&run->pruning);

@@ -48,12 +48,22 @@ check() { # BINARY [ENVIRONMENT]
     build "$registry/app:1"
     expect_hit "$app"
 
+    warm --alias-index --image "$registry/app:1"
+
     step "FROM by digest, with the registry stopped and no network"
     pinned=$registry/base:1@$base
     stop_server "$registry_pid"
     registry=
     build "$pinned" --net
     expect_hit "$base"
+
+    step "FROM pinned to an index, through the alias, there"
+    expect_exit 0 cachedir -c "$cache" convert --to oci
+    expect_exit 0 cachedir -c "$cache" convert --to docker-archive
+    build "${pinned%%/*}/app:1@$(digest_of app:1)" --net
+    expect_hit "$(digest_of app:1)"
+    build "${pinned%%/*}/base:1@$(digest_of base:1)" --net
+    ! hit "$(digest_of base:1)" || fail "a hit without an alias"
 }
 
 [ -z "${KANIKO_EXECUTOR_ORIG:-}" ] || check "$KANIKO_EXECUTOR_ORIG"

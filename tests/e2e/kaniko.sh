@@ -43,6 +43,7 @@ expect_hit "$(digest_of app:1 "$platform")"
 
 step "FROM by digest, as --pinned-dockerfile writes it, with the registry stopped and no network"
 printf 'ARG TAG=1\nFROM %s/base:${TAG}\n' "$registry" >Dockerfile
+warm --alias-index --image "$registry/app:1"
 warm --dockerfile Dockerfile --pinned-dockerfile Dockerfile.pinned
 pinned=$(sed -n 's/^FROM //p' Dockerfile.pinned)
 expect_equal "$registry/base:1@$base" "$pinned" "pinned reference"
@@ -50,3 +51,11 @@ stop_server "$registry_pid"
 registry=
 build "$pinned" --net
 expect_hit "$base"
+
+step "FROM pinned to an index, through the alias, there"
+expect_exit 0 cachedir -c "$cache" convert --to docker-archive
+expect_exit 0 cachedir -c "$cache" convert --to oci
+build "${pinned%%/*}/app:1@$(digest_of app:1)" --net
+expect_hit "$(digest_of app:1)"
+build "${pinned%%/*}/base:1@$(digest_of base:1)" --net
+! hit "$(digest_of base:1)" || fail "a hit without an alias"
