@@ -308,4 +308,5 @@ write_login() { # FILE REGISTRY USER PASSWORD
     mkdir -p "$(dirname "$1")"
     jq -n --arg host "$2" --arg auth "$(printf %s:%s "$3" "$4" | base64 -w0)" \
         '{auths: {($host): {auth: $auth}}}' >"$1"
+    chmod 600 "$1"
 }

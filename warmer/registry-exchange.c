@@ -331,6 +331,19 @@ static int get_token(struct exchange *x, const struct challenge *c, struct regis
     return result;
 }
 
+static bool find_credential(struct exchange *x, const struct credential *refused,
+                            struct credential *ret)
+{
+    const struct credential_query q = {.registry = x->place->registry,
+                                       .repository = x->place->repository,
+                                       .refused = refused,
+                                       .client = x->client->http,
+                                       .origin = x->origin,
+                                       .trust = x->host->trust};
+    error_clear(&x->dance.trouble);
+    return credentials_find(x->client->registries->credentials, &q, ret, &x->dance.trouble);
+}
+
 static void look_up(struct exchange *x)
 {
     struct dance *d = &x->dance;
@@ -340,8 +353,7 @@ static void look_up(struct exchange *x)
     d->looked = true;
     d->anonymous = host_is_anonymous(r->hosts, x->host, x->place->repository);
     if (!d->anonymous)
-        (void)credentials_find(r->credentials, x->place->registry, x->place->repository,
-                               &d->credential);
+        (void)find_credential(x, NULL, &d->credential);
 }
 
 /* The Authorization that the last challenge wants, as far as we have it: NULL is none. */
@@ -390,13 +402,11 @@ static void learn_challenge(struct exchange *x)
 static bool reread(struct exchange *x)
 {
     struct dance *d = &x->dance;
-    struct registries *r = x->client->registries;
     struct credential now;
     if (d->reread || d->anonymous)
         return false;
     d->reread = true;
-    credentials_reload(r->credentials);
-    (void)credentials_find(r->credentials, x->place->registry, x->place->repository, &now);
+    (void)find_credential(x, &d->credential, &now);
     bool changed = !credential_equal(&now, &d->credential);
     if (changed) {
         credential_release(&d->credential);
@@ -491,7 +501,12 @@ static void append_source(struct exchange *x, struct error *err)
     } else if (!source) {
         cleanup_free char *missing =
             credentials_missing(x->client->registries->credentials, x->place->registry);
-        err->message = xasprintf("%s; %s", said, missing);
+        const bool troubled = d->trouble.kind != ERROR_NONE;
+        err->message = xasprintf("%s; %s%s%s", said, missing, troubled ? "; " : "",
+                                 troubled ? d->trouble.message : "");
+        /* A helper that may do better next time is worth another try. */
+        if (troubled)
+            err->kind = error_worse(err->kind, d->trouble.kind);
     } else {
         err->message = xasprintf("%s; %s %s", said,
                                  d->had_authorization ? "with the credentials from"
@@ -587,6 +602,7 @@ void exchange_release(struct exchange *x)
     secret_free(x->asked);
     free(x->origin);
     credential_release(&x->dance.credential);
+    error_clear(&x->dance.trouble);
     free(x->dance.scope);
     free(x->dance.challenged_scope);
     secret_free(x->dance.token);

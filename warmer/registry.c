@@ -65,6 +65,7 @@ int registries_new(const struct registry_options *options, struct registries **r
     const struct http_options http = {.stall_timeout_ns = options->stall_timeout_ns,
                                       .http2 = options->http2};
     const struct credentials_options credentials = {.authfiles = options->authfiles,
+                                                    .helpers = options->credential_helpers,
                                                     .warn = options->warn,
                                                     .debug = options->debug,
                                                     .userdata = options->userdata};
@@ -82,6 +83,7 @@ int registries_new(const struct registry_options *options, struct registries **r
 void registries_stop(struct registries *r)
 {
     http_stop(r->http);
+    credentials_stop(r->credentials);
     hosts_stop(r->hosts);
     token_cache_stop(r->tokens);
 }

@@ -36,6 +36,7 @@ struct registry_options { /* all pointers are borrowed for the lifetime of struc
     char **mirrors;             /* of docker.io */
     bool skip_default_fallback; /* an error when no mirror has it */
     char **authfiles;           /* before the usual places */
+    char **credential_helpers;  /* "env", or a cloud's: those that may be used; NULL: all */
     bool anonymous_retry;       /* once, when a stored credential is refused */
     bool foreign_layers;        /* fetch layers with urls from there when no registry has them */
     bool http2;                 /* offer it to servers with TLS */
