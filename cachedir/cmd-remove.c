@@ -20,6 +20,14 @@ static const struct command_spec spec = {
     .epilog = "A build that uses one of them may fail. All platforms of a REF go.\n",
 };
 
+static int check(const void *settings, char **operands, struct error *err)
+{
+    (void)settings;
+    if (!*operands)
+        return error_set(err, ERROR_USAGE, "remove what? Name references or digests");
+    return command_check_operands(operands, err);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     const struct settings *settings = userdata;
@@ -27,8 +35,6 @@ static int run(void *userdata, char **operands, struct error *err)
     cleanup_free struct digest *list = NULL;
     size_t count = 0;
 
-    if (!*operands)
-        return error_set(err, ERROR_USAGE, "remove what? Name references or digests");
     if (command_open(&settings->common, true, &cd, err) < 0)
         return -1;
     /* All are looked up before the first goes: a typo costs nothing. */
@@ -46,4 +52,4 @@ static int run(void *userdata, char **operands, struct error *err)
 }
 
 const struct command command_remove = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .run = run};
+    .spec = &spec, .settings_size = sizeof(struct settings), .check = check, .run = run};
