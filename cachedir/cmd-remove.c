@@ -44,6 +44,14 @@ static int remove_all(struct cachedir *cd, const struct digest *list, size_t cou
     return 0;
 }
 
+static int check(const void *settings, char **operands, struct error *err)
+{
+    (void)settings;
+    if (!*operands)
+        return error_set(err, ERROR_USAGE, "remove what? Name references or digests");
+    return command_check_operands(operands, err);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     const struct settings *settings = userdata;
@@ -52,8 +60,6 @@ static int run(void *userdata, char **operands, struct error *err)
     size_t count = 0;
     int64_t freed = 0;
 
-    if (!*operands)
-        return error_set(err, ERROR_USAGE, "remove what? Name references or digests");
     if (command_open(&settings->common, true, &cd, err) < 0)
         return -1;
     /* All are looked up before the first goes: a typo costs nothing. */
@@ -69,4 +75,4 @@ static int run(void *userdata, char **operands, struct error *err)
 }
 
 const struct command command_remove = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .run = run};
+    .spec = &spec, .settings_size = sizeof(struct settings), .check = check, .run = run};

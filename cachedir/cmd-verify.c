@@ -164,6 +164,14 @@ static void print_json(const struct settings *settings, const struct found *foun
         found->not_checked, "repaired", found->repaired));
 }
 
+static int check(const void *userdata, char **operands, struct error *err)
+{
+    const struct settings *settings = userdata;
+    if (settings->quick && settings->deep)
+        return error_set(err, ERROR_USAGE, "--quick and --deep exclude each other");
+    return command_check_operands(operands, err);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     const struct settings *settings = userdata;
@@ -174,8 +182,6 @@ static int run(void *userdata, char **operands, struct error *err)
         .quick = settings->quick, .deep = settings->deep, .note = show_note, .stop = &command_stop};
     struct cachedir_verify_result result;
 
-    if (settings->quick && settings->deep)
-        return error_set(err, ERROR_USAGE, "--quick and --deep exclude each other");
     if (command_open(&settings->common, settings->repair, &cd, err) < 0)
         return -1;
     for (; *operands; operands++)
@@ -199,4 +205,4 @@ static int run(void *userdata, char **operands, struct error *err)
 }
 
 const struct command command_verify = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .run = run};
+    .spec = &spec, .settings_size = sizeof(struct settings), .check = check, .run = run};
