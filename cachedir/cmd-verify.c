@@ -43,7 +43,7 @@ static const struct command_spec spec = {
 struct found {
     struct digest *entries, *blobs;
     size_t entry_count, blob_count;
-    json_t *problems, *not_checked, *repaired; /* with --json; else NULL, and printed at once */
+    json_t *problems, *notes, *repaired; /* with --json; else NULL, and printed at once */
 };
 
 /* A line of the answer, or a member of `list` with this name beside "where". */
@@ -69,8 +69,8 @@ static void note(struct digest **list, size_t *count, const char *text)
 static void show_note(void *userdata, const char *where, const char *what)
 {
     const struct found *found = userdata;
-    if (found->not_checked)
-        say(found->not_checked, where, "why", what);
+    if (found->notes)
+        say(found->notes, where, "what", what);
     else
         log_info("%s: %s", where, what);
 }
@@ -126,7 +126,7 @@ static void release_found(struct found *found)
     free(found->entries);
     free(found->blobs);
     json_decref(found->problems);
-    json_decref(found->not_checked);
+    json_decref(found->notes);
     json_decref(found->repaired);
 }
 
@@ -156,12 +156,12 @@ static void print_json(const struct settings *settings, const struct found *foun
                        const struct cachedir_verify_result *result)
 {
     const char *mode = settings->quick ? "quick" : settings->deep ? "deep" : "hash";
-    command_print_json(json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:O, s:O}", "schema", SCHEMA, "mode", mode,
-        "entries", (json_int_t)result->entries, "blobs", (json_int_t)result->blobs, "bytes_hashed",
-        (json_int_t)result->bytes, "layers_unpacked", (json_int_t)result->layers, "bytes_unpacked",
-        (json_int_t)result->unpacked, "problems", found->problems, "not_checked",
-        found->not_checked, "repaired", found->repaired));
+    command_print_json(
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:O, s:O}", "schema", SCHEMA, "mode",
+                  mode, "entries", (json_int_t)result->entries, "blobs", (json_int_t)result->blobs,
+                  "bytes_hashed", (json_int_t)result->bytes, "layers_unpacked",
+                  (json_int_t)result->layers, "bytes_unpacked", (json_int_t)result->unpacked,
+                  "problems", found->problems, "notes", found->notes, "repaired", found->repaired));
 }
 
 static int check(const void *userdata, char **operands, struct error *err)
@@ -190,7 +190,7 @@ static int run(void *userdata, char **operands, struct error *err)
     how.only = only;
     if (settings->json) {
         found.problems = json_array();
-        found.not_checked = json_array();
+        found.notes = json_array();
         found.repaired = json_array();
     }
     command_stop_on_signals();
@@ -198,7 +198,7 @@ static int run(void *userdata, char **operands, struct error *err)
         return -1;
     if (!settings->json)
         print_summary(settings, &result);
-    int r = settings->repair && result.problems > 0 ? repair(cd, &found, err) : 0;
+    int r = settings->repair ? repair(cd, &found, err) : 0;
     if (settings->json)
         print_json(settings, &found, &result);
     return r < 0 ? -1 : result.problems > 0;
