@@ -31,8 +31,13 @@ static int remove_all(struct cachedir *cd, const struct digest *list, size_t cou
 {
     for (size_t i = 0; i < count; i++) {
         int64_t freed = 0;
-        if (cachedir_remove(cd, &list[i], &freed, err) < 0)
+        cleanup_error struct error why = {0};
+        if (cachedir_remove(cd, &list[i], &freed, &why) < 0) {
+            if (why.kind == ERROR_NOT_FOUND)
+                continue; /* it went with another, an alias with its entry */
+            error_move(err, &why);
             return -1;
+        }
         *ret_freed += freed;
         cleanup_free char *size = size_format(freed);
         if (removed)

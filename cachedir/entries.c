@@ -255,6 +255,18 @@ static int unlink_commit_point(struct cachedir *cd, const char *name, struct err
     return 0;
 }
 
+/* What belongs to an entry and lies elsewhere: of an archive's, the manifest; of an alias', the
+ * record. */
+static int forget_entry(struct cachedir *cd, const char *name, struct error *err)
+{
+    cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, name);
+    if (faccessat(cd->root, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return 0; /* made anew already, and so is what belongs to it */
+    if (unlinkat(cd->root, beside, 0) < 0 && errno != ENOENT && errno != EISDIR)
+        return store_error(cd, errno, cd->root, beside, err, "cannot remove %s", beside);
+    return alias_forget(cd, name, err);
+}
+
 int entry_take_away(struct cachedir *cd, const char *name, const struct timespec *seen,
                     struct error *err)
 {
@@ -290,14 +302,14 @@ int entry_take_away(struct cachedir *cd, const char *name, const struct timespec
              renameat(trash, away, cd->root, name) == 0))
             return 0;
     }
+    /* It was not put back; before the bytes go, which takes long, and the entry may be made anew.
+     */
+    if (trash != cd->root && forget_entry(cd, name, err) < 0)
+        return -1;
     if (fs_remove(trash, away) < 0)
         return store_error(cd, errno, trash, away, err, "%s is out of sight, but cannot be deleted",
                            name);
-    /* Only now: the entry may have been put back, and its manifest must be there then. */
-    cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, name);
-    if (unlinkat(cd->root, beside, 0) < 0 && errno != ENOENT && errno != EISDIR)
-        return store_error(cd, errno, cd->root, beside, err, "cannot remove %s", beside);
-    return alias_forget(cd, name, err) < 0 ? -1 : 1;
+    return trash == cd->root && forget_entry(cd, name, err) < 0 ? -1 : 1;
 }
 
 int entry_take_all_away(struct cachedir *cd, const struct digest *digest, struct error *err)

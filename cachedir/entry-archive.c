@@ -327,7 +327,10 @@ static int archive_look(struct cachedir *cd, const struct digest *digest,
         entry_broken(&e, "is not a regular file");
     } else {
         r.fd = fs_open(cd->root, digest->text, O_RDONLY | O_NONBLOCK, 0);
-        if (r.fd >= 0 && fstat(r.fd, &r.st) == 0)
+        const bool opened = r.fd >= 0 && fstat(r.fd, &r.st) == 0;
+        if (opened && S_ISDIR(r.st.st_mode)) /* since the look above */
+            entry_broken(&e, "is a directory (format oci?) now");
+        else if (opened)
             look_inside(&r);
         else if (errno == ENOENT)
             e.state = CACHEDIR_ABSENT;

@@ -99,7 +99,7 @@ static const char *annotation(const json_t *annotations, const char *prefix, con
 }
 
 /* What one descriptor says of ours; returns how many names were added. */
-static size_t read_descriptor(const json_t *descriptor, struct cachedir_name **list, size_t *count)
+size_t names_read_descriptor(const json_t *descriptor, struct cachedir_name **list, size_t *count)
 {
     json_t *annotations = json_object_get(descriptor, "annotations");
     const char *reference = json_member_string(annotations, STORE_REF_NAME), *key;
@@ -130,48 +130,75 @@ static size_t read_descriptor(const json_t *descriptor, struct cachedir_name **l
     return *count - before;
 }
 
-/* The names, and the descriptors that are not ours (`ret_others`, a new array; may be NULL). An
- * index.json that is missing or unreadable is empty: it is derived, and made anew. */
+/* Owned, or NULL where there is none to be read: it is derived, and written anew. */
+int names_read_index(struct cachedir *cd, char **ret, size_t *ret_len, struct error *err)
+{
+    const int dir = store_names_directory(cd);
+    *ret = NULL;
+    if (dir < 0 || fs_read(dir, "index.json", INDEX_SIZE_MAX, ret, ret_len) == 0)
+        return 0;
+    if (errno == EIO || errno == ESTALE || errno == EMFILE || errno == ENFILE)
+        return error_errno(err, errno, "%s/index.json", cd->path);
+    if (errno != ENOENT)
+        store_warn(cd, "%s/index.json: %s: it is written anew", cd->path, strerror(errno));
+    return 0;
+}
+
+struct standing {   /* the descriptors in index.json */
+    json_t *others; /* an array of those that are not ours */
+    json_t *ours;   /* an object: each under its reference */
+};
+
+static void standing_release(struct standing *s)
+{
+    json_decref(s->others);
+    json_decref(s->ours);
+}
+
+/* The names, and the descriptors (`ret`, empty; may be NULL). An index.json that is missing or
+ * unreadable is empty: it is derived, and made anew. */
 static int read_root(struct cachedir *cd, struct cachedir_name **list, size_t *count,
-                     json_t **ret_others, struct error *err)
+                     struct standing *ret, struct error *err)
 {
     cleanup_free char *text = NULL;
     size_t len, i;
     cleanup_error struct error why = {0};
     json_t *descriptor;
 
-    if (ret_others)
-        *ret_others = json_array();
-    const int dir = store_names_directory(cd);
-    if (dir < 0)
+    if (ret)
+        *ret = (struct standing){json_array(), json_object()};
+    if (names_read_index(cd, &text, &len, err) < 0)
+        return -1;
+    if (!text)
         return 0;
-    if (fs_read(dir, "index.json", INDEX_SIZE_MAX, &text, &len) < 0) {
-        if (errno == EIO || errno == ESTALE || errno == EMFILE || errno == ENFILE)
-            return error_errno(err, errno, "%s/index.json", cd->path);
-        if (errno != ENOENT)
-            store_warn(cd, "%s/index.json: %s: it is written anew", cd->path, strerror(errno));
-        return 0;
-    }
     cleanup_json json_t *root = json_object_parse(text, len, &why);
     if (!root) {
         store_warn(cd, "%s/index.json: %s: it is written anew", cd->path, why.message);
         return 0;
     }
-    json_array_foreach(json_object_get(root, "manifests"), i,
-                       descriptor) if (read_descriptor(descriptor, list, count) == 0 &&
-                                       ret_others)(void) json_array_append(*ret_others, descriptor);
+    json_array_foreach(json_object_get(root, "manifests"), i, descriptor)
+    {
+        const size_t before = *count;
+        if (names_read_descriptor(descriptor, list, count) > 0 && ret)
+            (void)json_object_set(ret->ours, (*list)[before].reference, descriptor);
+        else if (*count == before && ret)
+            (void)json_array_append(ret->others, descriptor);
+    }
     return 0;
 }
 
 /* index.json overlaid with what this process said. Sorted. */
 static int all_names(struct cachedir *cd, struct cachedir_name **list, size_t *count,
-                     json_t **ret_others, struct error *err)
+                     struct standing *ret, struct error *err)
 {
-    if (read_root(cd, list, count, ret_others, err) < 0)
+    if (read_root(cd, list, count, ret, err) < 0)
         return -1;
     pthread_mutex_lock(&cd->mutex);
-    for (size_t i = 0; i < cd->said_count; i++)
+    for (size_t i = 0; i < cd->said_count; i++) {
         copy_name(array_add(*list, *count), &cd->said[i]);
+        if (ret)
+            (void)json_object_del(ret->ours, cd->said[i].reference);
+    }
     pthread_mutex_unlock(&cd->mutex);
     *list = sort_names(*list, count);
     return 0;
@@ -234,61 +261,6 @@ int cachedir_name_find(struct cachedir *cd, const char *reference, const char *p
     }
     pthread_mutex_unlock(&cd->mutex);
     return found;
-}
-
-/* Add what a manifest or index in the pool names, and what those name. */
-static void add_named(struct cachedir *cd, const struct digest *digest, struct digest **list,
-                      size_t *count, int depth)
-{
-    cleanup_free char *bytes = NULL;
-    size_t len;
-    cleanup_manifest struct manifest m = {0};
-
-    *array_add(*list, *count) = *digest;
-    if (depth > INDEX_DEPTH_MAX ||
-        fs_read(blobs_directory(&cd->pool, digest), digest_hex(digest), MANIFEST_SIZE_MAX, &bytes,
-                &len) < 0 ||
-        manifest_parse(bytes, len, NULL, &m, NULL, NULL) < 0)
-        return; /* a layer, an artifact, or not here: then it names nothing that we could keep */
-    for (size_t i = 0; i < m.child_count; i++)
-        add_named(cd, &m.children[i].digest, list, count, depth + 1);
-    if (m.kind != MANIFEST_IMAGE)
-        return;
-    *array_add(*list, *count) = m.config.digest;
-    for (size_t i = 0; i < m.layer_count; i++)
-        *array_add(*list, *count) = m.layers[i].digest;
-}
-
-int names_blobs(struct cachedir *cd, bool others_only, struct digest **ret, size_t *ret_count,
-                struct error *err)
-{
-    cleanup_free char *text = NULL;
-    size_t len, i;
-    json_t *descriptor;
-
-    if (cd->format->is_file)
-        return 0; /* no pool, so no blobs */
-    if (fs_read(cd->root, "index.json", INDEX_SIZE_MAX, &text, &len) < 0)
-        return errno == ENOENT ? 0 : error_errno(err, errno, "%s/index.json", cd->path);
-    cleanup_json json_t *root = json_object_parse(text, len, NULL);
-    json_array_foreach(json_object_get(root, "manifests"), i, descriptor)
-    {
-        struct cachedir_name *ours = NULL;
-        size_t our_count = 0;
-        struct digest digest;
-        const char *named = json_member_string(descriptor, "digest");
-        const char *type = json_member_string(descriptor, "mediaType");
-        bool is_ours = read_descriptor(descriptor, &ours, &our_count) > 0;
-        cachedir_names_free(ours, our_count);
-        if (!named || digest_parse(named, &digest, NULL) < 0)
-            continue;
-        /* Of ours the entries keep everything but the index that joins several platforms. */
-        if (!is_ours)
-            add_named(cd, &digest, ret, ret_count, 0);
-        else if (!others_only && type && media_type_is_index(type))
-            *array_add(*ret, *ret_count) = digest;
-    }
-    return 0;
 }
 
 /* ---- writing ---- */
@@ -386,16 +358,45 @@ static json_t *reference_descriptor(struct cachedir *cd, const struct cachedir_n
     return d;
 }
 
-static int write_root(struct cachedir *cd, const struct cachedir_name *list, size_t count,
-                      json_t *others, struct error *err)
+/* Is a descriptor what would be made anew? Looking at every entry costs a directory of thousands
+ * seconds, whoever warms one image. */
+static bool is_still_true(struct cachedir *cd, const json_t *descriptor,
+                          const struct cachedir_name *list, size_t count)
 {
-    cleanup_json json_t *manifests = json_copy(others);
+    const char *text = json_member_string(descriptor, "digest");
+    const char *type = json_member_string(descriptor, "mediaType");
+    struct digest digest;
+    struct stat st;
+    int64_t size;
+    bool is_manifest = false, several = false;
+    if (!text || !type || digest_parse(text, &digest, NULL) < 0 ||
+        !json_member_integer(descriptor, "size", &size))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (fstatat(cd->root, list[i].manifest.text, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            return false;
+        is_manifest = is_manifest || digest_equal(&list[i].manifest, &digest);
+        several = several || !digest_equal(&list[i].manifest, &list[0].manifest);
+    }
+    if (!several || cd->format->is_file)
+        return is_manifest && media_type_is_image(type);
+    return media_type_is_index(type) &&
+           pool_has(blobs_directory(&cd->pool, &digest), digest_hex(&digest), size, NULL);
+}
+
+static int write_root(struct cachedir *cd, const struct cachedir_name *list, size_t count,
+                      const struct standing *standing, struct error *err)
+{
+    cleanup_json json_t *manifests = json_copy(standing->others);
     cleanup_error struct error why = {0};
 
     for (size_t i = 0, next; i < count; i = next) {
         for (next = i + 1; next < count && strcmp(list[next].reference, list[i].reference) == 0;)
             next++;
-        json_t *d = reference_descriptor(cd, &list[i], next - i, &why);
+        json_t *old = json_object_get(standing->ours, list[i].reference);
+        json_t *d = old && is_still_true(cd, old, &list[i], next - i)
+                        ? json_incref(old)
+                        : reference_descriptor(cd, &list[i], next - i, &why);
         if (why.kind != ERROR_NONE) {
             json_decref(d);
             error_move(err, &why);
@@ -416,7 +417,15 @@ static int write_root(struct cachedir *cd, const struct cachedir_name *list, siz
         fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0)
         return error_errno(err, errno, "cannot write %s/index.json", cd->path);
     const int dir = store_names_directory(cd);
-    if (renameat(cd->stage, temporary, dir, "index.json") < 0) {
+    int moved = renameat(cd->stage, temporary, dir, "index.json");
+    if (moved < 0 && errno == EISDIR) { /* whoever made that: it is no index */
+        char away[FS_NAME_MAX];
+        store_temporary(cd, away, "index");
+        moved = renameat(dir, "index.json", cd->trash, away) < 0
+                    ? -1
+                    : renameat(cd->stage, temporary, dir, "index.json");
+    }
+    if (moved < 0) {
         int saved = errno;
         (void)unlinkat(cd->stage, temporary, 0);
         return store_error(cd, saved, dir, "index.json", err, "cannot write %s/index.json",
@@ -455,10 +464,11 @@ static int merge_once(struct cachedir *cd, struct error *err)
 {
     struct cachedir_name *list = NULL;
     size_t count = 0;
-    cleanup_json json_t *others = NULL;
-    int r = all_names(cd, &list, &count, &others, err);
+    struct standing standing = {0};
+    int r = all_names(cd, &list, &count, &standing, err);
     if (r == 0)
-        r = write_root(cd, list, count, others, err);
+        r = write_root(cd, list, count, &standing, err);
+    standing_release(&standing);
     cachedir_names_free(list, count);
     return r;
 }

@@ -495,13 +495,14 @@ static int replace(struct cachedir_stage *stage, struct error *err)
 
     if (remove_beside(stage, err) < 0)
         return -1;
-    if (renameat(cd->partial, name, cd->root, entry) == 0 || renamed_after_all(stage))
+    const int failed = renameat(cd->partial, name, cd->root, entry) < 0 ? errno : 0;
+    if (failed == 0 || renamed_after_all(stage))
         return 0;
-    if (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST)
+    if (failed == EISDIR || failed == ENOTEMPTY || failed == EEXIST)
         return replace_directory(stage, err);
-    if (errno == EINVAL)
+    if (failed == EINVAL)
         return error_set(err, ERROR_DIRECTORY, "this volume refuses the name %s", entry);
-    return store_error(cd, errno, cd->root, ".", err, "cannot publish %s", entry);
+    return store_error(cd, failed, cd->root, ".", err, "cannot publish %s", entry);
 }
 
 /* What is whole is never replaced, for a build may be reading it, and archives of others have other

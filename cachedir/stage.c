@@ -415,8 +415,21 @@ static int make_visible(struct cachedir_stage *stage, struct error *err)
     return make_in_place(stage, dir, err);
 }
 
-int stage_set_time(const struct cachedir_stage *stage, int fd, struct error *err)
+static bool is_later(const struct timespec *a, const struct timespec *b)
 {
+    return a->tv_sec > b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec > b->tv_nsec);
+}
+
+int stage_set_time(struct cachedir_stage *stage, int fd, struct error *err)
+{
+    struct stat st;
+    /* Somebody may have renewed it while its bytes were read. */
+    if (stage->renewed &&
+        fstatat(stage->cd->root, stage->key.text, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        is_later(&st.st_mtim, stage->renewed)) {
+        stage->life = st.st_mtim;
+        stage->renewed = &stage->life;
+    }
     if (stage->renewed &&
         futimens(fd, (const struct timespec[]){{.tv_nsec = UTIME_OMIT}, *stage->renewed}) < 0)
         return error_errno(err, errno, "cannot give %s its time back", stage->key.text);

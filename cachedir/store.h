@@ -17,6 +17,7 @@
 #include "cachedir.h"
 #include "fs.h"
 
+#include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -158,6 +159,13 @@ bool pool_holder(struct cachedir *cd, const struct digest *digest, size_t n,
 
 /* ---- names.c ---- */
 
+/* The root's index.json, owned; NULL where there is none to be read. */
+int names_read_index(struct cachedir *cd, char **ret, size_t *ret_len, struct error *err);
+/* Add what one descriptor in it says of ours; how many names that were. */
+size_t names_read_descriptor(const json_t *descriptor, struct cachedir_name **list, size_t *count);
+
+/* ---- named-blobs.c ---- */
+
 /* The blobs that index.json at the root keeps, beside those of entries: the indexes of ours that
  * join several platforms, and (alone, if `others_only`) whatever other tools put there, with all
  * that it names. */
@@ -182,6 +190,7 @@ struct cachedir_stage {
     int dir;
     struct blobs blobs;
     const struct timespec *renewed; /* when its life began, if not when it is published */
+    struct timespec life;           /* ... and if somebody renewed it meanwhile */
     bool published, abandoned;      /* abandoned: nothing of it is to be kept for another try */
     struct archive_stage *archive;  /* format docker-archive */
     bool stands; /* docker-archive: what stands there is whole, and nothing is to be made */
@@ -267,7 +276,7 @@ void archive_stage_end(struct cachedir_stage *stage);
 int archive_hash(struct cachedir *cd, const struct cachedir_entry *e, struct error *err);
 
 /* Before it becomes visible, and afterwards: the entry's life begins, or goes on. */
-int stage_set_time(const struct cachedir_stage *stage, int fd, struct error *err);
+int stage_set_time(struct cachedir_stage *stage, int fd, struct error *err);
 int stage_begin_life(const struct cachedir_stage *stage, struct error *err);
 
 void entry_broken(struct cachedir_entry *e, const char *format, ...)

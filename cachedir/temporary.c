@@ -4,8 +4,9 @@
  *     .basewarm/locks/run-<boot>-<run>.lock       held as long as the run lives
  *     .basewarm/stage/run-<boot>-<run>-<what>     and in trash/: of no use once it does not
  *
- * <boot> tells one kernel from another. Only on our own is a lock that can be had the proof of a
- * dead run: some volumes keep locks on the node. What others left goes by its age (prune.c).
+ * <boot> tells one mount on one kernel from others: the boot's random id, and the device number.
+ * Only there is a lock that can be had the proof of a dead run: some volumes keep locks on the
+ * node, or in the mount. What others left goes by its age (prune.c).
  */
 #include "alloc.h"
 #include "store.h"
@@ -20,18 +21,22 @@
 
 #define PREFIX "run-"
 #define SUFFIX ".lock"
-#define BOOT_LEN 8
+#define BOOT_LEN 16
 #define ID_LEN (sizeof PREFIX - 1 + BOOT_LEN + 1 + 16) /* "run-<boot>-<run>" */
+#define TRIES_MAX 100
 #define FOREIGN_AGE (24 * 3600) /* s; a lock file of another kernel's run, which nobody misses */
 
-/* The first digits of this boot's random id. false: not to be had. */
-static bool read_boot(char boot[BOOT_LEN + 1])
+/* false: not to be had. */
+static bool read_boot(const struct cachedir *cd, char boot[BOOT_LEN + 1])
 {
+    struct stat st;
+    char id[9] = "";
     cleanup_close int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || read(fd, boot, BOOT_LEN) != BOOT_LEN)
+    if (fd < 0 || read(fd, id, 8) != 8 || strspn(id, "0123456789abcdef") != 8 ||
+        fstat(cd->root, &st) < 0)
         return false;
-    boot[BOOT_LEN] = '\0';
-    return strspn(boot, "0123456789abcdef") == BOOT_LEN;
+    (void)snprintf(boot, BOOT_LEN + 1, "%s%08x", id, (unsigned)st.st_dev);
+    return true;
 }
 
 static void remove_all(int dir, const char *id)
@@ -69,6 +74,9 @@ static void sweep(struct cachedir *cd)
         if (strncmp(name, cd->run, strlen(PREFIX) + BOOT_LEN + 1) != 0)
             sweep_foreign(cd, name);
         else if (strncmp(name, cd->run, ID_LEN) != 0 &&
+                 /* Another uid's is not ours to judge. */
+                 faccessat(cd->blob_locks, name, R_OK | W_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) ==
+                     0 &&
                  lock_take(cd, cd->blob_locks, name, true, &lock, &why) == 0) {
             if (lock_is_held(lock)) {
                 remove_all(cd->stage, name);
@@ -82,14 +90,22 @@ static void sweep(struct cachedir *cd)
 int store_begin_run(struct cachedir *cd, struct error *err)
 {
     char boot[BOOT_LEN + 1];
-    const bool known = read_boot(boot);
-    cleanup_free char *prefix = xasprintf(PREFIX "%s-", known ? boot : "--------");
-    fs_random_name(cd->run, prefix);
-    if (!known)
-        return 0;
-    cleanup_free char *name = xasprintf("%s" SUFFIX, cd->run);
-    if (lock_take(cd, cd->blob_locks, name, true, &cd->run_lock, err) < 0)
-        return -1;
+    const bool known = read_boot(cd, boot);
+    cleanup_free char *prefix = xasprintf(PREFIX "%s-", known ? boot : "----------------");
+    int taken = -1;
+    for (int tries = 0; taken < 0; tries++) {
+        cleanup_error struct error why = {0};
+        fs_random_name(cd->run, prefix);
+        if (!known)
+            return 0;
+        cleanup_free char *name = xasprintf("%s" SUFFIX, cd->run);
+        /* One who sweeps may have it for a moment, between our making it and taking it. */
+        taken = lock_take(cd, cd->blob_locks, name, true, &cd->run_lock, &why);
+        if (taken < 0 && (why.kind != ERROR_LOCKED || tries == TRIES_MAX)) {
+            error_move(err, &why);
+            return -1;
+        }
+    }
     /* Unlocked, it must not look like a dead run's. */
     if (!lock_is_held(cd->run_lock))
         memset(cd->run + strlen(PREFIX), '-', BOOT_LEN);

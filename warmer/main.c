@@ -158,13 +158,13 @@ static int write_files(const struct settings *s, struct report *report, struct r
 {
     cleanup_error struct error err = {0}, metrics = {0}, termination = {0};
     int code = 0;
+    if (s->metrics_file && metrics_write(report, about, s->metrics_file, &metrics) < 0) {
+        log_error("--metrics-file: %s", metrics.message);
+        code = error_exit_code(metrics.kind);
+    }
     if (s->report && report_write(report, about, s->report, &err) < 0) {
         log_error("--report: %s", err.message);
         code = error_exit_code(err.kind);
-    }
-    if (s->metrics_file && metrics_write(report, about, s->metrics_file, &metrics) < 0) {
-        log_error("--metrics-file: %s", metrics.message);
-        code = code ? code : error_exit_code(metrics.kind);
     }
     if (report_terminate(report, about, REPORT_TERMINATION_LOG, &termination) < 0)
         log_warn("%s", termination.message);

@@ -113,7 +113,7 @@ static void test_another_machine_is_left_alone(void **state)
     (void)state;
     char *path = test_directory_make();
     struct cachedir *cd = open_cache(path, 0);
-    static const char id[] = "run-zzzzzzzz-0123456789abcdef";
+    static const char id[] = "run-zzzzzzzzzzzzzzzz-0123456789abcdef";
     cleanup_free char *lock = xasprintf("%s.lock", id), *stage = xasprintf("%s-entry-1", id);
     assert_int_equal(fs_create(cd->blob_locks, lock, 0644, "", 0), 0);
     assert_int_equal(fs_create(cd->stage, stage, 0644, "", 0), 0);
