@@ -7,6 +7,7 @@
 #include "asked.h"
 #include "cachedir/alloc.h"
 #include "cachedir/text.h"
+#include "cloud.h"
 #include "helper.h"
 
 #include <ctype.h>
@@ -224,7 +225,7 @@ static void reload(struct credentials *c)
 
 bool credentials_have_helper(const char *name)
 {
-    return strcmp(name, "env") == 0;
+    return strcmp(name, "env") == 0 || cloud_named(name);
 }
 
 static bool is_enabled(const struct credentials *c, const char *name)
@@ -266,6 +267,7 @@ struct question {
     struct credentials *c;
     const struct credential_query *q;
     const char *helper;
+    const struct cloud *cloud;
 };
 
 static int question_helper(void *userdata, struct answer *ret, struct error *err)
@@ -281,6 +283,20 @@ static int question_helper(void *userdata, struct answer *ret, struct error *err
     else if (result == 0)
         ret->why = xasprintf("docker-credential-%s has none", asks->helper);
     return result;
+}
+
+static int question_cloud(void *userdata, struct answer *ret, struct error *err)
+{
+    const struct question *asks = userdata;
+    const struct credential_query *q = asks->q;
+    const struct credentials_options *options = &asks->c->options;
+    const struct cloud_query query = {.client = q->client,
+                                      .registry = q->registry,
+                                      .origin = q->origin,
+                                      .trust = q->trust,
+                                      .warn = options->warn,
+                                      .userdata = options->userdata};
+    return asks->cloud->ask(&query, ret, err);
 }
 
 /* Another reason why there is no credential: the worst one's kind, all words. */
@@ -357,6 +373,18 @@ static bool take_environment(const char *registry, struct credential *ret)
     return false;
 }
 
+static bool ask_cloud(struct credentials *c, const struct credential_query *q,
+                      struct credential *ret, struct error *trouble)
+{
+    const struct cloud *cloud = cloud_of(q->registry);
+    if (!cloud || !q->client || !is_enabled(c, cloud->name))
+        return false;
+    cleanup_free char *key =
+        xasprintf("cloud %s\n%s", cloud->name, cloud->one_for_all ? "" : q->registry);
+    struct question asks = {.c = c, .q = q, .cloud = cloud};
+    return ask(c, &asks, key, question_cloud, ret, trouble);
+}
+
 bool credentials_find(struct credentials *c, const struct credential_query *q,
                       struct credential *ret, struct error *trouble)
 {
@@ -377,6 +405,10 @@ bool credentials_find(struct credentials *c, const struct credential_query *q,
     }
     if (is_enabled(c, "env") && take_environment(q->registry, ret)) {
         say_found(c, q, ret);
+        error_clear(trouble);
+        return true;
+    }
+    if (ask_cloud(c, q, ret, trouble)) {
         error_clear(trouble);
         return true;
     }
