@@ -96,15 +96,16 @@ static void add_sources(struct credentials *c)
 
 /* ---- reading ---- */
 
-static void say(struct credentials *c, bool warning, const char *message)
+typedef void (*teller)(void *userdata, const char *message);
+
+static void say(struct credentials *c, teller tell, const char *message)
 {
-    void (*tell)(void *, const char *) = warning ? c->options.warn : c->options.debug;
     if (tell)
         tell(c->options.userdata, message);
 }
 
 /* With the mutex held, or before there are threads. Takes `message`. */
-static void say_once(struct credentials *c, bool warning, char *message)
+static void say_once(struct credentials *c, teller tell, char *message)
 {
     for (size_t i = 0; i < c->said_count; i++)
         if (strcmp(c->said[i], message) == 0) {
@@ -112,7 +113,7 @@ static void say_once(struct credentials *c, bool warning, char *message)
             return;
         }
     *array_add(c->said, c->said_count) = message;
-    say(c, warning, message);
+    say(c, tell, message);
 }
 
 static int read_bytes(struct credentials *c, const struct source *s, struct secret_file *ret,
@@ -130,7 +131,7 @@ static int read_bytes(struct credentials *c, const struct source *s, struct secr
     if (hidden) { /* another user's home, say */
         cleanup_free char *message =
             xasprintf("%s: cannot open it: %s: going on without", s->name, strerror(EACCES));
-        say(c, false, message);
+        say(c, c->options.debug, message);
         return 0;
     }
     if (secret_file_read(s->name, ret, &failed) < 0) {
@@ -159,7 +160,7 @@ static int read_source(struct credentials *c, struct source *s, struct error *er
     char *exposed =
         s->is_file && auth_file_has_secrets(&file) ? secret_file_exposed(&bytes, s->name) : NULL;
     if (exposed)
-        say_once(c, true, exposed);
+        say_once(c, c->options.warn, exposed);
     return 0;
 }
 
@@ -216,7 +217,7 @@ static void reload(struct credentials *c)
         if (!s->present && (stat(s->name, &st) < 0 || !S_ISREG(st.st_mode)))
             continue;
         if (read_source(c, s, &err) < 0)
-            say(c, false, err.message);
+            say(c, c->options.debug, err.message);
     }
     pthread_mutex_unlock(&c->mutex);
 }
@@ -242,7 +243,7 @@ static void say_found(struct credentials *c, const struct credential_query *q,
                       const struct credential *found)
 {
     pthread_mutex_lock(&c->mutex);
-    say_once(c, false, xasprintf("credentials for %s: %s", q->registry, found->source));
+    say_once(c, c->options.info, xasprintf("credentials for %s: %s", q->registry, found->source));
     pthread_mutex_unlock(&c->mutex);
 }
 
@@ -326,7 +327,7 @@ static bool ask(struct credentials *c, struct question *asks, const char *key,
         add_trouble(trouble, failed.kind, failed.message);
         pthread_mutex_lock(&c->mutex);
         if (failed.kind != ERROR_INTERRUPTED)
-            say_once(c, true,
+            say_once(c, c->options.warn,
                      xasprintf("credentials for %s: %s: going on without", asks->q->registry,
                                failed.message));
         pthread_mutex_unlock(&c->mutex);

@@ -233,9 +233,10 @@ xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResu
     # ---- registries ----
 
     def registry(self, host, path):
-        basic = self.headers.get("Authorization", "").removeprefix("Basic ")
-        user, _, password = base64.b64decode(basic + "==").decode(errors="replace").partition(":")
-        bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        scheme, _, value = self.headers.get("Authorization", "").partition(" ")
+        basic = base64.b64decode(value).decode() if scheme == "Basic" else ""
+        user, _, password = basic.partition(":")
+        bearer = value if scheme == "Bearer" else ""
         challenge = 'Basic realm="https://%s/"' % host
         try:
             if host.endswith("azurecr.io"):
