@@ -70,11 +70,15 @@ set -o errtrace
 
 # ---- expecting -------------------------------------------------------------------------------
 
-# Run a program; its exit code must be CODE. stdout is left in $scratch/out, stderr in $scratch/err.
+# Every secret of the tests begins with "hush-"; and the three ways in which base64 says that.
+secret_words='hush-|aHVzaC|h1c2gt|odXNoL'
+
+# Run a program; its exit code must be CODE, and it says no secret. stdout is left in $scratch/out, stderr in $scratch/err.
 expect_exit() { # CODE COMMAND...
     local want=$1 code=0
     shift
     "$@" >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
+    ! grep -aqE -- "$secret_words" "$scratch/out" "$scratch/err" || fail "a secret is told: $*"
     [ "$code" -eq "$want" ] || {
         cat "$scratch/out"
         fail "exit $code where $want was due: $*"

@@ -7,6 +7,7 @@
 #include "asked.h"
 #include "cachedir/alloc.h"
 #include "cachedir/text.h"
+#include "cloud.h"
 #include "helper.h"
 
 #include <ctype.h>
@@ -95,15 +96,16 @@ static void add_sources(struct credentials *c)
 
 /* ---- reading ---- */
 
-static void say(struct credentials *c, bool warning, const char *message)
+typedef void (*teller)(void *userdata, const char *message);
+
+static void say(struct credentials *c, teller tell, const char *message)
 {
-    void (*tell)(void *, const char *) = warning ? c->options.warn : c->options.debug;
     if (tell)
         tell(c->options.userdata, message);
 }
 
 /* With the mutex held, or before there are threads. Takes `message`. */
-static void say_once(struct credentials *c, bool warning, char *message)
+static void say_once(struct credentials *c, teller tell, char *message)
 {
     for (size_t i = 0; i < c->said_count; i++)
         if (strcmp(c->said[i], message) == 0) {
@@ -111,7 +113,7 @@ static void say_once(struct credentials *c, bool warning, char *message)
             return;
         }
     *array_add(c->said, c->said_count) = message;
-    say(c, warning, message);
+    say(c, tell, message);
 }
 
 static int read_bytes(struct credentials *c, const struct source *s, struct secret_file *ret,
@@ -129,7 +131,7 @@ static int read_bytes(struct credentials *c, const struct source *s, struct secr
     if (hidden) { /* another user's home, say */
         cleanup_free char *message =
             xasprintf("%s: cannot open it: %s: going on without", s->name, strerror(EACCES));
-        say(c, false, message);
+        say(c, c->options.debug, message);
         return 0;
     }
     if (secret_file_read(s->name, ret, &failed) < 0) {
@@ -158,7 +160,7 @@ static int read_source(struct credentials *c, struct source *s, struct error *er
     char *exposed =
         s->is_file && auth_file_has_secrets(&file) ? secret_file_exposed(&bytes, s->name) : NULL;
     if (exposed)
-        say_once(c, true, exposed);
+        say_once(c, c->options.warn, exposed);
     return 0;
 }
 
@@ -215,7 +217,7 @@ static void reload(struct credentials *c)
         if (!s->present && (stat(s->name, &st) < 0 || !S_ISREG(st.st_mode)))
             continue;
         if (read_source(c, s, &err) < 0)
-            say(c, false, err.message);
+            say(c, c->options.debug, err.message);
     }
     pthread_mutex_unlock(&c->mutex);
 }
@@ -224,7 +226,7 @@ static void reload(struct credentials *c)
 
 bool credentials_have_helper(const char *name)
 {
-    return strcmp(name, "env") == 0;
+    return strcmp(name, "env") == 0 || cloud_named(name);
 }
 
 static bool is_enabled(const struct credentials *c, const char *name)
@@ -241,7 +243,7 @@ static void say_found(struct credentials *c, const struct credential_query *q,
                       const struct credential *found)
 {
     pthread_mutex_lock(&c->mutex);
-    say_once(c, false, xasprintf("credentials for %s: %s", q->registry, found->source));
+    say_once(c, c->options.info, xasprintf("credentials for %s: %s", q->registry, found->source));
     pthread_mutex_unlock(&c->mutex);
 }
 
@@ -266,6 +268,7 @@ struct question {
     struct credentials *c;
     const struct credential_query *q;
     const char *helper;
+    const struct cloud *cloud;
 };
 
 static int question_helper(void *userdata, struct answer *ret, struct error *err)
@@ -281,6 +284,20 @@ static int question_helper(void *userdata, struct answer *ret, struct error *err
     else if (result == 0)
         ret->why = xasprintf("docker-credential-%s has none", asks->helper);
     return result;
+}
+
+static int question_cloud(void *userdata, struct answer *ret, struct error *err)
+{
+    const struct question *asks = userdata;
+    const struct credential_query *q = asks->q;
+    const struct credentials_options *options = &asks->c->options;
+    const struct cloud_query query = {.client = q->client,
+                                      .registry = q->registry,
+                                      .origin = q->origin,
+                                      .trust = q->trust,
+                                      .warn = options->warn,
+                                      .userdata = options->userdata};
+    return asks->cloud->ask(&query, ret, err);
 }
 
 /* Another reason why there is no credential: the worst one's kind, all words. */
@@ -310,7 +327,7 @@ static bool ask(struct credentials *c, struct question *asks, const char *key,
         add_trouble(trouble, failed.kind, failed.message);
         pthread_mutex_lock(&c->mutex);
         if (failed.kind != ERROR_INTERRUPTED)
-            say_once(c, true,
+            say_once(c, c->options.warn,
                      xasprintf("credentials for %s: %s: going on without", asks->q->registry,
                                failed.message));
         pthread_mutex_unlock(&c->mutex);
@@ -357,6 +374,18 @@ static bool take_environment(const char *registry, struct credential *ret)
     return false;
 }
 
+static bool ask_cloud(struct credentials *c, const struct credential_query *q,
+                      struct credential *ret, struct error *trouble)
+{
+    const struct cloud *cloud = cloud_of(q->registry);
+    if (!cloud || !q->client || !is_enabled(c, cloud->name))
+        return false;
+    cleanup_free char *key =
+        xasprintf("cloud %s\n%s", cloud->name, cloud->one_for_all ? "" : q->registry);
+    struct question asks = {.c = c, .q = q, .cloud = cloud};
+    return ask(c, &asks, key, question_cloud, ret, trouble);
+}
+
 bool credentials_find(struct credentials *c, const struct credential_query *q,
                       struct credential *ret, struct error *trouble)
 {
@@ -377,6 +406,10 @@ bool credentials_find(struct credentials *c, const struct credential_query *q,
     }
     if (is_enabled(c, "env") && take_environment(q->registry, ret)) {
         say_found(c, q, ret);
+        error_clear(trouble);
+        return true;
+    }
+    if (ask_cloud(c, q, ret, trouble)) {
         error_clear(trouble);
         return true;
     }

@@ -32,6 +32,7 @@ struct credentials_options {
     char **authfiles; /* NULL-terminated; NULL: none */
     char **helpers;   /* of "env" and the clouds' names: those that may be used; NULL: all */
     void (*warn)(void *userdata, const char *message);
+    void (*info)(void *userdata, const char *message); /* which place was used for which registry */
     void (*debug)(void *userdata, const char *message);
     void *userdata;
 };

@@ -136,7 +136,7 @@ int failure_set(enum http_method method, const char *url, const struct http_resp
                 struct error *err)
 {
     static const char *const methods[] = {
-        [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_POST] = "POST"};
+        [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT"};
     cleanup_free char *shown = http_url_show(url);
     cleanup_free char *words =
         r->body ? failure_words(r->body, (size_t)r->received, r->content_type) : NULL;

@@ -69,12 +69,17 @@ int helper_output_parse(const char *bytes, size_t len, struct credential *ret, s
     return result;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 bool helper_says_none(const char *bytes, size_t len)
 {
     static const char words[] = "credentials not found in native keychain";
-    while (len > 0 && memchr(" \t\r\n", bytes[len - 1], 4))
+    while (len > 0 && is_blank(bytes[len - 1]))
         len--;
-    while (len > 0 && memchr(" \t\r\n", *bytes, 4))
+    while (len > 0 && is_blank(*bytes))
         bytes++, len--;
     return len == strlen(words) && memcmp(bytes, words, len) == 0;
 }
@@ -301,7 +306,7 @@ static int failed(const struct process *p, struct error *err)
     const bool quotable = p->len > 0 && p->len <= TEXT_FOREIGN_MAX &&
                           !memchr(p->bytes, '{', p->len) && !memchr(p->bytes, '"', p->len);
     size_t len = quotable ? p->len : 0;
-    while (len > 0 && memchr(" \t\r\n", p->bytes[len - 1], 4))
+    while (len > 0 && is_blank(p->bytes[len - 1]))
         len--;
     cleanup_free char *shown = text_foreign(p->bytes, len);
     return error_set(err, ERROR_TRANSIENT, "%s %d%s%s",

@@ -131,9 +131,7 @@ static int fail_timeout(struct transfer *t, const char *host, struct error *err)
 {
     curl_off_t resolved = 0;
     (void)curl_easy_getinfo(t->client->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
-    int64_t asked = t->request->connect_timeout_ns;
-    cleanup_free char *limit =
-        duration_format(asked > 0 ? asked : t->client->http->connect_timeout_ns);
+    cleanup_free char *limit = duration_format(transfer_connect_timeout(t));
     t->response->timed_out = true;
     if (t->proxy)
         return error_set(err, ERROR_TRANSIENT, "no connection through the proxy %s within %s",

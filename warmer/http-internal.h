@@ -93,3 +93,4 @@ struct transfer {
 
 /* Sort libcurl's code into a kind, with words; called when `failure` is empty. Always -1. */
 int transfer_failed(struct transfer *t, CURLcode code, struct error *err);
+int64_t transfer_connect_timeout(const struct transfer *t); /* ns */

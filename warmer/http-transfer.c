@@ -232,10 +232,13 @@ static size_t on_body(char *data, size_t size, size_t count, void *userdata)
  * back.
  */
 
-static int64_t connect_timeout(const struct transfer *t)
+int64_t transfer_connect_timeout(const struct transfer *t)
 {
-    int64_t asked = t->request->connect_timeout_ns, usual = t->client->http->connect_timeout_ns;
-    return asked > 0 && asked < usual ? asked : usual;
+    const struct http_request *q = t->request;
+    int64_t least = t->client->http->connect_timeout_ns;
+    if (q->connect_timeout_ns > 0 && q->connect_timeout_ns < least)
+        least = q->connect_timeout_ns;
+    return q->timeout_ns > 0 && q->timeout_ns < least ? q->timeout_ns : least;
 }
 
 static CURLcode set_connection(struct transfer *t)
@@ -246,7 +249,7 @@ static CURLcode set_connection(struct transfer *t)
     bad |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     bad |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver's thread */
     bad |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
-                            (long)(connect_timeout(t) / (NS_PER_S / 1000)));
+                            (long)(transfer_connect_timeout(t) / (NS_PER_S / 1000)));
     /* Refused while libcurl still has the last request's buffer, which DNS failures leave behind:
      * then that is used again. */
     (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)BUFFER);
@@ -315,12 +318,22 @@ static CURLcode set_request(struct transfer *t, struct curl_slist *headers)
     case HTTP_HEAD:
         bad |= curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
         break;
+    case HTTP_PUT:
+        bad |= curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "PUT");
+        __attribute__((fallthrough));
     case HTTP_POST:
         bad |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
         bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDS, q->form ? q->form : "");
         bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
                                 (curl_off_t)(q->form ? q->form_len : 0));
         break;
+    }
+    if (q->signature) {
+        const struct http_signature *with = q->signature;
+        cleanup_free char *provider = xasprintf("aws:amz:%s:%s", with->region, with->service);
+        bad |= curl_easy_setopt(easy, CURLOPT_AWS_SIGV4, provider);
+        bad |= curl_easy_setopt(easy, CURLOPT_USERNAME, with->key);
+        bad |= curl_easy_setopt(easy, CURLOPT_PASSWORD, with->secret);
     }
     return bad ? CURLE_FAILED_INIT : CURLE_OK;
 }
@@ -398,13 +411,28 @@ static int judge_speed(struct transfer *t, struct error *err)
                      HTTP_STALL_BYTES_PER_S, limit);
 }
 
-/* 0: libcurl is done, *ret_code says how. -1: stopped or stalled. */
+/* The time that is left of the request's own limit, in ms: at most POLL_MS. */
+static int poll_ms(const struct transfer *t, int64_t deadline)
+{
+    int64_t left = deadline - now_ns();
+    if (t->request->timeout_ns == 0 || left >= POLL_MS * (NS_PER_S / 1000))
+        return POLL_MS;
+    return left > 0 ? (int)(left / (NS_PER_S / 1000)) + 1 : 0;
+}
+
+/* 0: libcurl is done, *ret_code says how. -1: stopped, stalled, or out of time. */
 static int drive(struct transfer *t, CURLcode *ret_code, struct error *err)
 {
     CURLM *multi = t->client->multi;
+    const int64_t deadline = now_ns() + t->request->timeout_ns;
     for (;;) {
         if (http_stopped(t->client->http))
             return error_set(err, ERROR_INTERRUPTED, "stopped");
+        if (poll_ms(t, deadline) == 0) {
+            cleanup_free char *limit = duration_format(t->request->timeout_ns);
+            t->response->timed_out = !t->connected;
+            return error_set(err, ERROR_TRANSIENT, "no answer within %s", limit);
+        }
         int running = 0, left = 0;
         CURLMcode code = curl_multi_perform(multi, &running);
         const CURLMsg *message;
@@ -416,7 +444,7 @@ static int drive(struct transfer *t, CURLcode *ret_code, struct error *err)
         if (code == CURLM_OK && judge_speed(t, err) < 0)
             return -1;
         if (code == CURLM_OK)
-            code = curl_multi_poll(multi, NULL, 0, POLL_MS, NULL);
+            code = curl_multi_poll(multi, NULL, 0, poll_ms(t, deadline), NULL);
         if (code != CURLM_OK)
             return error_set(err, ERROR_IO, "%s", curl_multi_strerror(code));
     }
@@ -477,7 +505,8 @@ static int judge_by_name(struct transfer *t, struct error *err)
 static int transfer(struct transfer *t, struct error *err)
 {
     struct http_client *c = t->client;
-    t->proxy = proxies_find(c->http->proxies, t->url.https, t->url.host, t->url.port);
+    if (!t->request->direct)
+        t->proxy = proxies_find(c->http->proxies, t->url.https, t->url.host, t->url.port);
     if (t->proxy && judge_by_name(t, err) < 0)
         return -1;
     struct curl_slist *headers = NULL;
@@ -501,7 +530,7 @@ int http_perform(struct http_client *c, const struct http_request *request,
                  struct http_response *ret, struct error *err)
 {
     static const char *const methods[] = {
-        [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_POST] = "POST"};
+        [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT"};
     struct transfer t = {.client = c, .request = request, .response = ret};
     response_clear_headers(ret);
     if (http_stopped(c->http))

@@ -160,6 +160,19 @@ char *http_escape(const char *text)
     return copy;
 }
 
+char *http_form_add(char *form, const char *name, const char *value)
+{
+    if (!value)
+        return form;
+    char *escaped = http_escape(value);
+    char *longer = xasprintf("%s%s%s=%s", form, *form ? "&" : "", name, escaped);
+    OPENSSL_cleanse(escaped, strlen(escaped));
+    OPENSSL_cleanse(form, strlen(form));
+    free(escaped);
+    free(form);
+    return longer;
+}
+
 char *http_url_origin(const char *url, struct error *err)
 {
     struct url_parts u;

@@ -64,7 +64,7 @@ const struct roots *http_roots(const struct http *h);
 struct http_client *http_client_new(struct http *h);
 void http_client_free(struct http_client *c); /* closes its connections; takes NULL */
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST };
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT };
 
 struct http_response;
 
@@ -92,14 +92,22 @@ typedef int (*http_on_headers)(void *userdata, const struct http_response *respo
  */
 typedef int (*http_sink)(void *userdata, const void *data, size_t len, struct error *err);
 
+/* AWS Signature Version 4, made by libcurl over method, path, headers and body; not over a query:
+ * there must be none. Its time is ours unless a header "X-Amz-Date" is among the request's. */
+struct http_signature {
+    const char *region, *service;
+    const char *key, *secret; /* a secret. (libcurl's copy is not wiped.) */
+};
+
 struct http_request { /* everything is borrowed for the call */
     enum http_method method;
     const char *url;            /* http or https, no userinfo: else ERROR_PROTOCOL */
     const char *const *headers; /* "Name: value", NULL-terminated; NULL: none */
     /* The value of Authorization. A secret: our copy is wiped. (libcurl's send buffer is not.) */
     const char *authorization;
-    const char *form; /* POST: application/x-www-form-urlencoded */
+    const char *form; /* POST: application/x-www-form-urlencoded, unless a header says otherwise */
     size_t form_len;
+    const struct http_signature *signature; /* instead of `authorization`; NULL: none */
     /* Bytes [start, end) alone: "Range: bytes=start-(end-1)". end 0: no Range header. */
     int64_t range_start, range_end;
     int64_t max_body; /* bytes; more is ERROR_PROTOCOL and response.too_long. 0: HTTP_BODY_MAX for
@@ -114,6 +122,8 @@ struct http_request { /* everything is borrowed for the call */
     const struct trust *trust;
     bool client_certificate;
     int64_t connect_timeout_ns; /* shorter than the options', for a first look; 0: theirs */
+    int64_t timeout_ns;         /* from the call to the last byte; 0: as long as bytes come */
+    bool direct;                /* never through a proxy: what only this machine can reach */
     /*
      * The deepest address class that may be connected to; deeper is ERROR_REFUSED, before a
      * packet is sent, and for connections that are used again too. The zero value is the
@@ -193,6 +203,10 @@ char *http_url_add_query(const char *url, const char *query, struct error *err);
 /* Percent-encode for a query or a form: everything but RFC 3986's unreserved. Owned; wipe it when
  * it is a secret. */
 char *http_escape(const char *text);
+
+/* "name=value", escaped, behind what `form` has; it takes the form, and wipes what it leaves
+ * behind. value NULL: nothing is added. Owned; wipe it when it is a secret. */
+char *http_form_add(char *form, const char *name, const char *value);
 
 /* "https://host:443", lower case, port always there: equal text is the same origin. Owned; NULL
  * with ERROR_PROTOCOL for what http_perform would refuse. */

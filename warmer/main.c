@@ -26,6 +26,12 @@ static void warn(void *userdata, const char *message)
     log_warn("%s", message);
 }
 
+static void info(void *userdata, const char *message)
+{
+    (void)userdata;
+    log_info("%s", message);
+}
+
 static void debug(void *userdata, const char *message)
 {
     (void)userdata;
@@ -229,6 +235,7 @@ static int warm(const struct settings *s, const struct wanted_list *list, struct
     static struct run run;
     struct registry_options registry = s->registry;
     registry.warn = warn;
+    registry.info = info;
     registry.debug = debug;
 
     run.settings = s;

@@ -88,7 +88,7 @@ static int send_one(struct exchange *x, const char *authorization, struct error 
         atomic_fetch_add(x->counter, 1);
     cleanup_free char *shown = http_url_show(x->asked);
     static const char *const methods[] = {
-        [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_POST] = "POST"};
+        [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT"};
     if (result == 0)
         registries_debug(r, "%s %s: %d", methods[x->method], shown, x->response.status);
     for (size_t i = 0; x->place && !x->elsewhere && i < x->response.warning_count; i++) {

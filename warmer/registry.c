@@ -67,6 +67,7 @@ int registries_new(const struct registry_options *options, struct registries **r
     const struct credentials_options credentials = {.authfiles = options->authfiles,
                                                     .helpers = options->credential_helpers,
                                                     .warn = options->warn,
+                                                    .info = options->info,
                                                     .debug = options->debug,
                                                     .userdata = options->userdata};
     if (read_places(&r->map, options, err) < 0 || http_new(&http, &r->http, err) < 0 ||

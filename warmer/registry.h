@@ -41,8 +41,10 @@ struct registry_options { /* all pointers are borrowed for the lifetime of struc
     bool foreign_layers;        /* fetch layers with urls from there when no registry has them */
     bool http2;                 /* offer it to servers with TLS */
     int64_t stall_timeout_ns;   /* below 1 KiB/s for so long */
-    /* Told one line at a time, from any thread: warnings (rare), and details for -v debug. */
+    /* Told one line at a time, from any thread: warnings (rare), whose credentials are used (once a
+     * registry), and details for -v debug. */
     void (*warn)(void *userdata, const char *message);
+    void (*info)(void *userdata, const char *message);
     void (*debug)(void *userdata, const char *message);
     void *userdata;
 };

@@ -1,5 +1,7 @@
 #include "settings.h"
 
+#include "credentials.h"
+
 #include "cachedir/alloc.h"
 #include "cachedir/text.h"
 
@@ -78,6 +80,9 @@ static const struct option_spec options[] = {
     {"authfile", 0, OPTION_LIST, AT(registry.authfiles), "FILE", GROUP,
      "credentials, in the form of docker's config.json, looked at before the usual places; "
      "repeatable, and the first match wins"},
+    {"credential-helpers", 0, OPTION_LIST, AT(registry.credential_helpers), "NAME", GROUP,
+     "use only these where no file knows a registry: env (KANIKO_<HOST>_USER and _PASSWORD), google, ecr, "
+     "acr, gitlab; repeatable; \"\" is none of them", "all"},
     {"anonymous-retry", 0, OPTION_BOOL, AT(registry.anonymous_retry), NULL, GROUP,
      "one anonymous try when a stored credential is refused", "true"},
     {"foreign-layers", 0, OPTION_BOOL, AT(registry.foreign_layers), NULL, GROUP,
@@ -179,6 +184,20 @@ static int check_hosts(char **list, const char *option, struct error *err)
         cleanup_free char *shown = text_foreign_str(*list);
         return error_set(err, ERROR_USAGE,
                          "%s \"%s\": must be one host[:port], without http:// or https://", option,
+                         shown);
+    }
+    return 0;
+}
+
+static int check_helpers(char **list, struct error *err)
+{
+    for (; list && *list; list++) {
+        if (!**list || credentials_have_helper(*list))
+            continue;
+        cleanup_free char *shown = text_foreign_str(*list);
+        return error_set(err, ERROR_USAGE,
+                         "--credential-helpers \"%s\": must be env, google, ecr, acr, gitlab, or "
+                         "empty",
                          shown);
     }
     return 0;
@@ -350,6 +369,7 @@ static int check(const struct settings *s, struct error *err)
         check_hosts(r->skip_tls_verify, "--skip-tls-verify-registry", err) < 0 ||
         check_hosts(r->mirrors, "--registry-mirror", err) < 0 ||
         check_maps(r->registry_maps, "--registry-map", err) < 0 ||
+        check_helpers(r->credential_helpers, err) < 0 ||
         check_pairs(r->certificates, "--registry-certificate", "HOST=FILE", 0, err) < 0 ||
         check_pairs(r->client_certificates, "--registry-client-cert", "HOST=CRT,KEY", ',', err) < 0)
         return -1;

@@ -86,17 +86,6 @@ struct asking {
     struct registry_try *how;
 };
 
-/* Takes `list`; "name=value" is added, escaped. */
-static char *add_pair(char *list, const char *name, const char *value)
-{
-    if (!value)
-        return list;
-    cleanup_secret char *escaped = http_escape(value);
-    char *longer = xasprintf("%s%s%s=%s", list, *list ? "&" : "", name, escaped);
-    secret_free(list);
-    return longer;
-}
-
 /* A GET may be sent on, but a credential goes no further than the realm's own origin. */
 static int perform(struct asking *a, struct http_request *request, struct http_response *r,
                    char **ret_url, struct error *err)
@@ -167,8 +156,8 @@ static int fetch_by_get(struct asking *a, struct token_response *ret, struct err
     const struct token_request *q = a->q;
     const struct credential *c = q->credential;
     char *query = xstrdup("");
-    query = add_pair(query, "service", q->service);
-    query = add_pair(query, "scope", q->scope);
+    query = http_form_add(query, "service", q->service);
+    query = http_form_add(query, "scope", q->scope);
     cleanup_free char *all = query;
     cleanup_free char *url = *all ? http_url_add_query(q->realm, all, err) : xstrdup(q->realm);
     if (!url)
@@ -188,16 +177,16 @@ static int fetch_by_post(struct asking *a, struct token_response *ret, struct er
     const struct credential *c = q->credential;
     char *form = xstrdup("");
     if (c->identity_token) {
-        form = add_pair(form, "grant_type", "refresh_token");
-        form = add_pair(form, "refresh_token", c->identity_token);
+        form = http_form_add(form, "grant_type", "refresh_token");
+        form = http_form_add(form, "refresh_token", c->identity_token);
     } else {
-        form = add_pair(form, "grant_type", "password");
-        form = add_pair(form, "username", c->username);
-        form = add_pair(form, "password", c->password);
+        form = http_form_add(form, "grant_type", "password");
+        form = http_form_add(form, "username", c->username);
+        form = http_form_add(form, "password", c->password);
     }
-    form = add_pair(form, "service", q->service);
-    form = add_pair(form, "scope", q->scope);
-    form = add_pair(form, "client_id", "basewarm");
+    form = http_form_add(form, "service", q->service);
+    form = http_form_add(form, "scope", q->scope);
+    form = http_form_add(form, "client_id", "basewarm");
     cleanup_secret char *all = form;
     struct http_request request = {
         .method = HTTP_POST, .url = q->realm, .form = all, .form_len = strlen(all)};

@@ -33,7 +33,6 @@ jq -n --arg host "$front" '{credHelpers: {($host): "good"}}' >"$config"
 warm -v trace --image "$front/base:1" --image "$front/app:1"
 expect_equal "$front" "$(cat good.runs)" "what the helper was asked for"
 expect_text err "credentials for $front: docker-credential-good"
-expect_no_text err 'hush'
 
 step "one that has rotated meanwhile is asked again"
 helper turns <<'SH'
@@ -44,7 +43,7 @@ echo '{"credsStore":"turns"}' >"$config"
 rm -rf "$cache"
 warm --jobs 4 --image "$front/base:1" --image "$front/app:1" --image "$front/base:docker"
 expect_equal 2 "$(runs turns)" "runs of the helper"
-expect_no_text err 'hush|warn'
+expect_no_text err warn
 
 step "one that fails: going on without it, and worth another try if that does not do"
 helper fails <<<'echo the vault is sealed; exit 1'

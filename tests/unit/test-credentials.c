@@ -117,7 +117,7 @@ static struct credentials *make(char **authfiles, struct said *said)
     struct credentials *c;
     cleanup_error struct error err = {0};
     const struct credentials_options options = {
-        .authfiles = authfiles, .warn = warn, .debug = debug, .userdata = said};
+        .authfiles = authfiles, .warn = warn, .info = debug, .debug = debug, .userdata = said};
     if (credentials_new(&options, &c, &err) < 0)
         fail_msg("%s", err.message);
     return c;

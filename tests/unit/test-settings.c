@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#define ARGS_MAX 8
+#define ARGS_MAX 16
 
 static int load(const char *const *args, struct settings *s, struct error *err)
 {
@@ -78,7 +78,9 @@ static void test_values(void **state)
         load((const char *const[]){"--images-file=-", "--registry-map=a=b;",
                                    "--registry-mirror=m1/path", "--jobs=3",
                                    "--customPlatform=linux/arm/v7", "--custom-platform=linux/amd64",
-                                   "--platform=linux/arm/v7", "--stall-timeout=2s"},
+                                   "--platform=linux/arm/v7", "--stall-timeout=2s",
+                                   "--credential-helpers=env",
+                                   "--credential-helpers=", "--credential-helpers=gitlab", NULL},
              &s, &err),
         0);
     clear_environment();
@@ -88,6 +90,10 @@ static void test_values(void **state)
     assert_string_equal(s.registry.mirrors[0], "m1/path");
     assert_string_equal(s.registry.mirrors[1], "m2");
     assert_null(s.registry.mirrors[2]);
+    assert_string_equal(s.registry.credential_helpers[0], "env");
+    assert_string_equal(s.registry.credential_helpers[1], "");
+    assert_string_equal(s.registry.credential_helpers[2], "gitlab");
+    assert_null(s.registry.credential_helpers[3]);
     assert_int_equal(s.jobs_per_host, 3);
     assert_int_equal(s.registry.stall_timeout_ns, 2 * NS_PER_S);
     assert_int_equal(s.platform_count, 2); /* each once */
@@ -161,6 +167,8 @@ static void test_refused(void **state)
         {{"-iA", "\x1b"}, "unexpected \"\\x1b\": "},
         {{"-ia", "--platform=linux"}, "--platform: "},
         {{"-ia", "--platform="}, "--platform: "},
+        {{"-ia", "--credential-helpers=aws"},
+         "--credential-helpers \"aws\": must be env, google, ecr, acr, gitlab, or empty"},
         {{"-ia", "--registry-map=a"}, "--registry-map \"a\": must be A=B"},
         {{"-ia", "--registry-map=a=b;=c"}, "--registry-map \"=c\": must be A=B"},
         {{"-ia", "--registry-map=a="}, "--registry-map \"a=\": must be A=B"},
