@@ -45,9 +45,9 @@ bool run_again(struct run *run, struct retry_state *retry, struct work work, con
     if (verdict.wait_ns >= NS_PER_S) {
         cleanup_free char *wait = duration_format(verdict.wait_ns);
         log_info("%s: waiting %s%s: %s", name, wait,
-                 how->retry_after_ns >= 0 ? ", as the registry says" : "", err->message);
+                 how->retry_after_ns >= 0 ? ": registry says so" : "", err->message);
     } else {
-        log_debug("%s: again: %s", name, err->message);
+        log_info("%s: trying again: %s", name, err->message);
     }
     error_clear(err);
     work.not_before = verdict.wait_ns > 0 ? monotonic_now() + verdict.wait_ns : 0;
