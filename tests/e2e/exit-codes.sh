@@ -99,7 +99,7 @@ try 77 --image "$main/manifest-status-403/tiny:1"
 echo nonsense >login.json
 try 78 --image "$good" --authfile login.json
 try 78 --image "$good" --registry-certificate "$registry=login.json"
-DOCKER_AUTH_CONFIG={ try 78 --image "$good"
+DOCKER_AUTH_CONFIG='{' try 78 --image "$good"
 
 step "--check: 0 warm and current, 1 not, 75 could not ask; and it changes nothing"
 rm -rf "$cache"
@@ -136,6 +136,10 @@ expect_exit 1 cachedir -c "$cache" prune --max-size 1 --keep '*' --dry-run
 expect_exit 66 cachedir -c "$cache" remove "$registry/app:1"
 for command in list inspect verify prune remove du convert doctor; do
     expect_exit 64 cachedir -c "$cache" $command --no-such-option
-    expect_exit 66 cachedir -c no-such-cache $command $([ $command != convert ] || echo --to oci) \
-        $([[ $command != @(inspect|remove) ]] || echo "$good")
+    operands=()
+    case $command in
+    inspect | remove) operands=("$good") ;;
+    convert) operands=(--to oci) ;;
+    esac
+    expect_exit 66 cachedir -c no-such-cache $command "${operands[@]}"
 done

@@ -215,7 +215,7 @@ expect_exit 0 warmer --completion fish
 # ---- cachedir ----
 
 for command in list inspect verify prune remove du convert doctor; do
-    flag cachedir-$command:{cache-dir,verbosity,log-format,log-timestamp,help}
+    flag cachedir-$command:{cache-dir,verbosity,log-format,log-timestamp,check-args,help}
     expect_exit 0 cachedir $command --help
     expect_text out "^Usage: cachedir $command "
     operands=()
@@ -225,6 +225,7 @@ for command in list inspect verify prune remove du convert doctor; do
     esac
     expect_exit 66 cachedir --cache-dir no-such $command "${operands[@]}" -v panic
     [ ! -s err ] || fail "-v panic says something"
+    expect_exit 0 cachedir -c no-such $command "${operands[@]}" --check-args
     expect_exit 66 cachedir -c no-such $command "${operands[@]}" --log-format color --log-timestamp
     expect_text err '\[[0-9]{4}-[0-9-]+T[0-9:]+Z\]'
 done
@@ -271,20 +272,21 @@ expect_exit 0 cachedir -c "$cache" convert --to docker-archive
 [ -f "$cache/$(digest_of base:1 "$platform")" ] || fail "no archive"
 
 step "what was tried is what there is"
-listed() { # NAME COMMAND...: NAME:FLAG for what its --help lists
+flags_of() { # NAME COMMAND...: NAME:FLAG for what its --help lists
     local name=$1
     shift
     "$@" --help | sed -nE 's/^  (-.,|   ) --([a-zA-Z-]+).*/\2/p' | sed "s/^/$name:/"
 }
 {
-    listed warmer warmer
+    flags_of warmer warmer
     echo warmer:customPlatform # shown in a sentence only
     echo warmer:custom-platform
     printf '%s\n' "${elsewhere[@]}"
     for command in $(cachedir --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
-        [[ " ${commands_elsewhere[*]} " == *" $command "* ]] || listed "cachedir-$command" cachedir "$command"
+        [[ " ${commands_elsewhere[*]} " == *" $command "* ]] || flags_of "cachedir-$command" cachedir "$command"
     done
-} | sort -u >listed
+} >listed.all
+sort -u listed.all >listed
 printf '%s\n' "${tried[@]}" | sort -u >tried
 diff tried listed || fail "< is tried here and unknown, > is known and not tried here"
 wc -l <tried

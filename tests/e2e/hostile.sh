@@ -43,8 +43,8 @@ try() { # FAULT REGEX
             --log-format $format --report report.json --metrics-file metrics.prom \
             -i "$main/$1/tiny:1"
         for file in out err report.json metrics.prom ${within:+termination.json}; do
-            is_clean $file
-            ! grep -qE '^(level|")?=?error msg=forged' $file || fail "a line was forged in $file"
+            is_clean "$file"
+            ! grep -qE '^(level|")?=?error msg=forged' "$file" || fail "a line was forged in $file"
         done
         expect_text err "$2"
         jq -e '.images[0].reason' report.json >reason
