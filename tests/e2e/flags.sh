@@ -136,6 +136,13 @@ try 66 -i "$main/foreign-plain:1" --foreign-layers=false
 try 77 -i "$main/foreign-plain:1" # it goes there, and sees that it is not encrypted
 expect_text err 'only https'
 
+flag warmer:http2
+for value in true false; do
+    empty
+    try 0 -i "$name/base:1" --skip-tls-verify-pull --http2=$value
+    has base:1
+done
+
 flag warmer:retries warmer:retry-max-time
 empty
 try 75 -i "$main/status-503-1/small:1"
@@ -275,7 +282,7 @@ step "what was tried is what there is"
 flags_of() { # NAME COMMAND...: NAME:FLAG for what its --help lists
     local name=$1
     shift
-    "$@" --help | sed -nE 's/^  (-.,|   ) --([a-zA-Z-]+).*/\2/p' | sed "s/^/$name:/"
+    "$@" --help | sed -nE 's/^  (-.,|   ) --([a-zA-Z0-9-]+).*/\2/p' | sed "s/^/$name:/"
 }
 {
     flags_of warmer warmer

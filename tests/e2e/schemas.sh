@@ -77,7 +77,7 @@ holds '.images[0].state == "expired" and (.images[0].hit | not)'
 layer=$(jq -r '.layers[-1].digest' "$cache/blobs/sha256/${app#sha256:}")
 rm "$cache/$app/blobs/sha256/${layer#sha256:}"
 answers 0 list list
-holds '[.images[].state] | sort == ["broken", "expired"]'
+holds '[.images[].state] | unique == ["broken", "expired"]'
 answers 1 inspect inspect "$app"
 holds '.images[0].problem and ([.images[0].blobs[] | select(.present | not)] | length == 1)'
 answers 1 verify verify --quick
