@@ -2,6 +2,7 @@
 #include "alloc.h"
 #include "cli/table.h"
 #include "command.h"
+#include "reference.h"
 #include "text.h"
 
 #include <string.h>
@@ -12,6 +13,7 @@ struct settings {
     struct common common;
     bool json;
     bool quiet;
+    bool words;
     int64_t cache_ttl_ns;
 };
 
@@ -22,6 +24,8 @@ static const struct option_spec options[] = {
      "digests only, one a line"},
     {"cache-ttl", 0, OPTION_DURATION, offsetof(struct settings, cache_ttl_ns), "D", "List",
      "how long an entry lives: the executor's --cache-ttl", "336h"},
+    /* For the completion scripts; not shown. */
+    {"words", 0, OPTION_BOOL, offsetof(struct settings, words)},
     COMMON_OPTIONS,
     {0},
 };
@@ -180,6 +184,20 @@ static int check(const void *settings, char **operands, struct error *err)
     return command_no_operands("list", operands, err);
 }
 
+/* What may be typed where an image is asked for: each reference once, then the digests. */
+static void print_words(const struct cachedir_entry *entries, size_t entry_count,
+                        const struct cachedir_name *names, size_t name_count)
+{
+    for (size_t i = 0; i < name_count; i++) { /* they are sorted */
+        cleanup_reference struct reference ref = {0};
+        if ((i == 0 || strcmp(names[i].reference, names[i - 1].reference) != 0) &&
+            reference_parse(names[i].reference, &ref, NULL) == 0)
+            puts(ref.familiar);
+    }
+    for (size_t i = 0; i < entry_count; i++)
+        puts(entries[i].digest.text);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     const struct settings *settings = userdata;
@@ -194,7 +212,9 @@ static int run(void *userdata, char **operands, struct error *err)
     int r = cachedir_list(cd, &entries, &entry_count, err);
     if (r == 0)
         r = cachedir_names(cd, &names, &name_count, err);
-    if (r == 0 && settings->quiet) {
+    if (r == 0 && settings->words) {
+        print_words(entries, entry_count, names, name_count);
+    } else if (r == 0 && settings->quiet) {
         for (size_t i = 0; i < entry_count; i++)
             puts(entries[i].digest.text);
     } else if (r == 0) {

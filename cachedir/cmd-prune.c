@@ -68,10 +68,11 @@ static void show(void *userdata, const struct cachedir_removal *r)
     const char *reason = cachedir_prune_reason_name(r->reason);
     if (r->reason == CACHEDIR_PRUNE_EVICTED) {
         cleanup_free char *age = command_age(r->age_s);
-        log_warn("%s %s to meet the limits, although it was renewed only %s ago: a running build "
-                 "that uses it may fail",
-                 out->settings->dry_run ? "would evict" : "evicted",
-                 r->reference ? r->reference : r->path, age);
+        log_warn(
+            "%s %s to meet the limits, %s after its last renewal: a running build that uses it "
+            "may fail",
+            out->settings->dry_run ? "would evict" : "evicted",
+            r->reference ? r->reference : r->path, age);
     }
     if (out->removed) {
         (void)json_array_append_new(

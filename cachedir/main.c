@@ -210,6 +210,25 @@ static int complete(const char *shell)
     return error_exit_code(err.kind);
 }
 
+static void unknown_command(const char *word)
+{
+    cleanup_free char *shown = text_foreign_str(word);
+    const char *best = NULL;
+    unsigned least = 3;
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        const char *name = strchr(commands[i]->spec->name, ' ') + 1;
+        unsigned distance = strlen(name) > 2 ? options_distance(word, name) : least;
+        if (distance < least) {
+            least = distance;
+            best = name;
+        }
+    }
+    if (best)
+        log_error("unknown command \"%s\": did you mean \"cachedir %s\"?", shown, best);
+    else
+        log_error("unknown command \"%s\": \"cachedir --help\" lists them", shown);
+}
+
 int main(int argc, char **argv)
 {
     (void)setlocale(LC_CTYPE, "C.UTF-8"); /* for the width of what is printed */
@@ -225,8 +244,7 @@ int main(int argc, char **argv)
             memmove(&argv[at], &argv[at + 1], (size_t)(argc - at) * sizeof *argv);
             return run(commands[i], argc - 1, argv);
         }
-        cleanup_free char *shown = text_foreign_str(argv[at]);
-        log_error("unknown command \"%s\": \"cachedir --help\" lists them", shown);
+        unknown_command(argv[at]);
         return error_exit_code(ERROR_USAGE);
     }
     if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {

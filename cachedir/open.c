@@ -111,7 +111,8 @@ static int open_root(struct cachedir *cd, bool create, struct error *err)
     cd->root = open(cd->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (cd->root < 0) {
         if (errno == ENOENT)
-            return error_set(err, ERROR_NOT_FOUND, "no cache directory %s", cd->path);
+            return error_set(err, ERROR_NOT_FOUND,
+                             "there is no cache directory %s: --cache-dir names another", cd->path);
         if (errno == ENOTDIR)
             return error_set(err, ERROR_DIRECTORY, "%s is not a directory", cd->path);
         return error_errno(err, errno, "cannot open the cache directory %s", cd->path);

@@ -318,7 +318,8 @@ static int lock_prune(const struct pruning *p, struct cachedir_lock **ret, struc
             return error_set(err, ERROR_INTERRUPTED, "stopped while another prune was at work");
         nanosleep(&(struct timespec){0, 50000000}, NULL);
     }
-    return error_set(err, ERROR_LOCKED, "another prune works on %s", cd->path);
+    return error_set(err, ERROR_LOCKED, "another prune works on %s: try again when it is done",
+                     cd->path);
 }
 
 static int prune_locked(struct pruning *p, struct error *err)

@@ -123,7 +123,10 @@ char *failure_words(const char *body, size_t len, const char *content_type)
     if (!content_type || strncasecmp(content_type, "text/plain", 10) != 0)
         return NULL;
     const char *end = memchr(body, '\n', len);
-    return text_foreign(body, end ? (size_t)(end - body) : len);
+    size_t size = end ? (size_t)(end - body) : len;
+    while (size > 0 && body[size - 1] == '\r')
+        size--;
+    return text_foreign(body, size);
 }
 
 /* nginx's 495 and 496, which it sends as 400. */

@@ -419,8 +419,8 @@ static int open_file(struct fetch *fetch, struct error *err)
         int64_t progress = cachedir_progress(run->cd, &fetch->digest);
         if (fetch->locked_since == 0 || progress != fetch->locked_progress) {
             if (fetch->locked_since == 0)
-                log_debug("%s: another process fetches %s", fetch->source.target->name,
-                          fetch->digest.text);
+                log_info("%s: another process fetches %s: waiting for it",
+                         fetch->source.target->name, fetch->digest.text);
             fetch->locked_since = now;
             fetch->locked_progress = progress;
         }

@@ -147,7 +147,10 @@ static int make_trust(struct hosts *hosts, const struct registry_options *option
         return -1;
     struct trust *trust;
     if (trust_new(http_roots(hosts->http), &wanted, &trust, err) < 0)
-        return error_prefix(err, "%s", registry);
+        return error_prefix(err, "%s for %s",
+                            certificate_count > 1 ? "--registry-certificate"
+                                                  : "--registry-client-cert",
+                            registry); /* the count is with the NULL */
     struct named_trust *made = array_add(hosts->trusts, hosts->trust_count);
     made->registry = xstrdup(registry);
     made->trust = trust;

@@ -123,8 +123,9 @@ static int fail_connect(struct transfer *t, const char *host, struct error *err)
         return error_set(err, ERROR_REFUSED,
                          "%s leads to %s, a %s address, where this request may not go", host,
                          t->refused_address, address_class_name(t->refused_class));
-    return error_set(err, ERROR_TRANSIENT, "cannot connect to %s port %u: %s", host,
-                     (unsigned)t->url.port, why);
+    return error_set(err, ERROR_TRANSIENT,
+                     "cannot connect to %s port %u: %s (is a registry there, and the port right?)",
+                     host, (unsigned)t->url.port, why);
 }
 
 static int fail_timeout(struct transfer *t, const char *host, struct error *err)

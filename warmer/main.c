@@ -195,10 +195,18 @@ static int prune(struct run *run)
         log_error("%s", err.message);
         return error_exit_code(err.kind);
     }
-    if (run->pruned.limits_met)
-        return 0;
-    log_error("the limits cannot be met: what is in use, or what --keep names, is too much");
-    return 1;
+    return run->pruned.limits_met ? 0 : 1;
+}
+
+/* What is read by who reads only the end. */
+static void say_last_word(const struct run *run, int prune_code)
+{
+    cleanup_free char *failures = report_last_word(run->report);
+    if (prune_code == 1)
+        log_error("--max-size or --min-free cannot be met: what --keep names, what is in use, or "
+                  "what others have on the volume is too much");
+    if (failures)
+        log_error("%s", failures);
 }
 
 /* The table, the files, the code. */
@@ -217,6 +225,7 @@ static int conclude(const struct run *run, const struct watch *w, const struct p
         log_error("cannot write to stdout");
         code = code ? code : error_exit_code(ERROR_IO);
     }
+    say_last_word(run, prune_code);
     if (caught)
         code = 128 + caught;
     about->exit_code = code;
@@ -277,7 +286,8 @@ static int warm(const struct settings *s, const struct wanted_list *list, struct
 /* An empty list: only FROM scratch, or a shard that got none. */
 static int do_nothing(const struct settings *s, const struct pin *pin, struct report_run *about)
 {
-    log_warn("the list of images is empty: nothing to do");
+    log_warn("the list of images is empty: nothing to do%s",
+             s->shards > 0 ? "" : " (a list has one reference a line, a Dockerfile FROM)");
     struct report *nothing = report_new();
     int code = about->exit_code = write_pinned(s, pin, nothing);
     int written = write_files(s, nothing, about);

@@ -188,9 +188,8 @@ static struct shown compose(struct progress *p)
         add_line(&s, frame, text);
     }
     struct progress_sum sum = look(p);
-    cleanup_free char *total = progress_format_total(&sum);
-    cleanup_free char *fitting = terminal_shorten(total, columns - 1);
-    add_line(&s, frame, fitting);
+    cleanup_free char *total = progress_format_total(&sum, columns - 1);
+    add_line(&s, frame, total);
     if (fclose(frame) != 0)
         abort();
     return s;
@@ -222,7 +221,7 @@ static void *view(void *userdata)
                 break;
             struct progress_sum sum = look(p);
             pthread_mutex_unlock(&p->mutex);
-            cleanup_free char *total = progress_format_total(&sum);
+            cleanup_free char *total = progress_format_total(&sum, SIZE_MAX);
             log_info("%s", total);
             pthread_mutex_lock(&p->mutex);
         }

@@ -65,4 +65,5 @@ struct progress_sum {
     size_t images, images_done, images_failed;
     int64_t done, wanted, rate;
 };
-char *progress_format_total(const struct progress_sum *sum);
+/* The same: what there is no room for goes, the time left last. */
+char *progress_format_total(const struct progress_sum *sum, size_t columns);

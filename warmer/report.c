@@ -145,6 +145,28 @@ char *report_sentence(const struct report_entry *e)
                      moved ? ", " : "", said);
 }
 
+char *report_last_word(struct report *r)
+{
+    char *said = NULL;
+    pthread_mutex_lock(&r->mutex);
+    const struct report_totals t = report_count(r);
+    const size_t failed = t.results[REPORT_FAILED], stale = t.results[REPORT_STALE];
+    for (size_t i = 0; i < r->count && !said; i++) {
+        const struct report_entry *e = &r->entries[i];
+        if (e->result != REPORT_FAILED || e->failed != t.worst)
+            continue;
+        cleanup_free char *sentence = report_sentence(e);
+        said = xasprintf("%zu of %zu %s failed%s: %s", failed, t.images,
+                         t.images == 1 ? "image" : "images", failed == 1 ? "" : ", one of them",
+                         sentence);
+    }
+    if (!said && stale > 0)
+        said = xasprintf("%zu of %zu %s not warm, or not current: run it without --check", stale,
+                         t.images, t.images == 1 ? "image is" : "images are");
+    pthread_mutex_unlock(&r->mutex);
+    return said;
+}
+
 static void print_totals(const struct report *r, FILE *out)
 {
     const struct report_totals t = report_count(r);

@@ -90,6 +90,11 @@ int report_code(struct report *r, int policy);
 
 /* The closing table and a line of totals; nothing where there are no images. */
 void report_print(struct report *r, FILE *out);
+/*
+ * What to read if one reads but one line: the failure that decides about the exit code, or what
+ * --check found; NULL when there is neither. Owned.
+ */
+char *report_last_word(struct report *r);
 /* Write the JSON, by a rename; into a device or pipe as it stands. */
 int report_write(struct report *r, const struct report_run *run, const char *path,
                  struct error *err);

@@ -45,9 +45,9 @@ bool run_again(struct run *run, struct retry_state *retry, struct work work, con
     if (verdict.wait_ns >= NS_PER_S) {
         cleanup_free char *wait = duration_format(verdict.wait_ns);
         log_info("%s: waiting %s%s: %s", name, wait,
-                 how->retry_after_ns >= 0 ? ", as the registry says" : "", err->message);
+                 how->retry_after_ns >= 0 ? ": registry says so" : "", err->message);
     } else {
-        log_debug("%s: again: %s", name, err->message);
+        log_info("%s: trying again: %s", name, err->message);
     }
     error_clear(err);
     work.not_before = verdict.wait_ns > 0 ? monotonic_now() + verdict.wait_ns : 0;
@@ -330,6 +330,21 @@ static int resolve_tag(struct try *t)
     return get(t, &head);
 }
 
+/* What to do about it, where the kind of the failure tells. */
+static void advise(const struct image *image, const struct registry_try *how, struct error *err)
+{
+    const char *advice = NULL;
+    if (err->kind == ERROR_NOT_FOUND)
+        advice = "there is no such image or tag: is the name right?";
+    else if (err->kind == ERROR_REFUSED)
+        advice = "docker login or --authfile gives credentials; or is the name wrong? Many "
+                 "registries refuse what does not exist, too";
+    else if (err->kind == ERROR_TRANSIENT && image->retry.fruitless > 0 && how->retry_after_ns < 0)
+        advice = "given up after several tries: run it again later";
+    if (advice)
+        (void)error_set(err, err->kind, "%s: %s", err->message, advice);
+}
+
 void image_resolve(struct run *run, struct image *image, struct registry_client *client)
 {
     const struct reference *ref = &image->wanted->reference;
@@ -350,6 +365,8 @@ void image_resolve(struct run *run, struct image *image, struct registry_client 
         return;
     struct work work = {.kind = WORK_RESOLVE, .subject = image, .ref = ref};
     if (!run_again(run, &image->retry, work, image->name, 0, monotonic_now() - began, &t.how,
-                   &t.err))
+                   &t.err)) {
+        advise(image, &t.how, &t.err);
         image_finish(image, REPORT_FAILED, NULL, &t.err);
+    }
 }

@@ -12,9 +12,10 @@ static void tell(void *userdata, const struct cachedir_removal *removal)
     const char *would = run->settings->dry_run ? "would be " : "";
     cleanup_free char *age = duration_format((removal->age_s > 0 ? removal->age_s : 0) * NS_PER_S);
     if (removal->reason == CACHEDIR_PRUNE_EVICTED)
-        log_warn("%s: %sevicted to meet the limits, although it was renewed only %s ago: a running "
-                 "build that uses it may fail",
-                 what, would, age);
+        log_warn(
+            "%s: %sevicted to meet the limits, %s after its last renewal: a running build that "
+            "uses it may fail",
+            what, would, age);
     else
         log_info("%s: %spruned (%s, age %s)", what, would,
                  cachedir_prune_reason_name(removal->reason), age);

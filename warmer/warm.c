@@ -6,6 +6,7 @@
 #include "cachedir/text.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <search.h>
 #include <string.h>
 
@@ -57,6 +58,7 @@ static void *worker(void *userdata)
         }
     }
     registry_client_free(client);
+    OPENSSL_thread_stop(); /* the process may end before this thread's destructors have run */
     pthread_mutex_lock(&crew->mutex);
     crew->working--;
     pthread_cond_signal(&crew->left);

@@ -29,6 +29,16 @@ static bool is_argument(const struct option_spec *s, const char *what)
     return s->argument && strcmp(s->argument, what) == 0;
 }
 
+/* Completed from what the directory holds: "REF", and globs of them, and operands. */
+static bool is_image(const struct option_spec *s)
+{
+    return is_argument(s, "REF") || is_argument(s, "GLOB");
+}
+static bool takes_images(const struct command_spec *command)
+{
+    return strstr(command->usage, "REF|DIGEST") != NULL;
+}
+
 static void put_choices(FILE *out, const struct option_spec *s)
 {
     for (size_t i = 0; s->choices[i]; i++)
@@ -41,6 +51,27 @@ static void bash_words(FILE *out, const char *indent, const char *words_before)
 {
     fprintf(out, "%smapfile -t COMPREPLY < <(compgen %s -- \"$cur\")\n", indent, words_before);
 }
+
+/* References hold colons, at which readline ends words; it wants what stands behind the last one.
+ */
+static const char bash_images[] =
+    "__basewarm_images() {\n"
+    "    local line=${COMP_LINE:0:COMP_POINT} dir=/cache words i image before=''\n"
+    "    local typed=${line##*[[:space:]=]}\n"
+    "    read -ra words <<<\"$line\"\n"
+    "    for ((i = 1; i < ${#words[@]}; i++)); do\n"
+    "        case ${words[i]} in\n"
+    "        -c | --cache-dir) dir=${words[i + 1]-} ;;\n"
+    "        --cache-dir=*) dir=${words[i]#*=} ;;\n"
+    "        -c?*) dir=${words[i]#-c} dir=${dir#=} ;;\n"
+    "        esac\n"
+    "    done\n"
+    "    [[ $COMP_WORDBREAKS != *:* ]] || before=${typed%\"${typed##*:}\"}\n"
+    "    compopt +o filenames 2>/dev/null # which would quote the colons\n"
+    "    while IFS= read -r image; do\n"
+    "        [[ $image != \"$typed\"* ]] || COMPREPLY+=(\"${image#\"$before\"}\")\n"
+    "    done < <(cachedir -c \"${dir/#\\~\\//$HOME/}\" list --words 2>/dev/null)\n"
+    "}\n";
 
 /* The values of the options that take one: a case on the word before. */
 static void bash_values(FILE *out, const struct command_spec *command)
@@ -59,10 +90,18 @@ static void bash_values(FILE *out, const struct command_spec *command)
             fputs("\" -- \"$cur\")\n", out);
         } else if (is_argument(s, "FILE") || is_argument(s, "DIR")) {
             bash_words(out, "            ", is_argument(s, "DIR") ? "-d" : "-f");
+        } else if (is_image(s)) {
+            fputs("            __basewarm_images\n", out);
         }
         fputs("            return\n            ;;\n", out);
     }
-    fputs("        esac\n        mapfile -t COMPREPLY < <(compgen -W \"", out);
+    fputs("        esac\n", out);
+    if (takes_images(command))
+        fputs(
+            "        if [[ $cur != -* ]]; then\n            __basewarm_images\n            return\n"
+            "        fi\n",
+            out);
+    fputs("        mapfile -t COMPREPLY < <(compgen -W \"", out);
     for (const struct option_spec *s = command->options; s->name; s++)
         if (option_is_shown(s))
             fprintf(out, "%s--%s", s == command->options ? "" : " ", s->name);
@@ -75,16 +114,21 @@ static void bash(const struct completion *c)
     fprintf(
         out,
         "# bash completion for %s\n"
+        "%s"
         "_%s() {\n"
-        "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=''\n"
+        "    local i=$COMP_CWORD cur=${COMP_WORDS[COMP_CWORD]} prev command=''\n"
         "    COMPREPLY=()\n"
-        "    # --flag=value comes as three words\n"
+        "    # a:b comes as three words, and so does --flag=value\n"
+        "    while ((i > 1)) && [[ ${COMP_WORDS[i]} == ':' || ${COMP_WORDS[i - 1]} == ':' ]]; do\n"
+        "        ((i--))\n"
+        "    done\n"
+        "    prev=${COMP_WORDS[i - 1]}\n"
         "    if [[ $cur == '=' ]]; then\n"
         "        cur=''\n"
-        "    elif [[ $prev == '=' && $COMP_CWORD -ge 2 ]]; then\n"
-        "        prev=${COMP_WORDS[COMP_CWORD - 2]}\n"
+        "    elif [[ $prev == '=' && $i -ge 2 ]]; then\n"
+        "        prev=${COMP_WORDS[i - 2]}\n"
         "    fi\n",
-        c->program, c->program);
+        c->program, bash_images, c->program);
     if (is_subcommand(c->commands[0])) {
         fputs("    local word\n    for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n        "
               "case $word in\n"
@@ -118,6 +162,21 @@ static void bash(const struct completion *c)
 
 /* ---- zsh ---- */
 
+static const char zsh_images[] =
+    "(( $+functions[__basewarm_images] )) || __basewarm_images() {\n"
+    "    local dir=/cache i\n"
+    "    local -a images\n"
+    "    for ((i = 2; i <= $#words; i++)); do\n"
+    "        case $words[i] in\n"
+    "        -c|--cache-dir) dir=$words[i+1] ;;\n"
+    "        --cache-dir=*) dir=${words[i]#*=} ;;\n"
+    "        -c?*) dir=${${words[i]#-c}#=} ;;\n"
+    "        esac\n"
+    "    done\n"
+    "    images=(${(f)\"$(cachedir -c ${~dir} list --words 2>/dev/null)\"})\n"
+    "    compadd -a images\n"
+    "}\n";
+
 /* Inside '...' and [...]: brackets and colons are _arguments' own, a quote would end the string. */
 static void zsh_text(FILE *out, const char *text)
 {
@@ -149,6 +208,8 @@ static void zsh_option(FILE *out, const struct option_spec *s, const char *dashe
             fputs("_files", out);
         } else if (is_argument(s, "DIR")) {
             fputs("_files -/", out);
+        } else if (is_image(s)) {
+            fputs("__basewarm_images", out);
         }
     }
     fputs("'", out);
@@ -166,14 +227,15 @@ static void zsh_command(FILE *out, const struct command_spec *command)
         zsh_option(out, s, "--", s->name);
     }
     if (is_subcommand(command)) /* which is an operand, too */
-        fputs(" \\\n        '*:operand:'", out);
+        fprintf(out, " \\\n        '*:operand:%s'",
+                takes_images(command) ? "__basewarm_images" : "");
     fputc('\n', out);
 }
 
 static void zsh(const struct completion *c)
 {
     FILE *out = c->out;
-    fprintf(out, "#compdef %s\n_%s() {\n", c->program, c->program);
+    fprintf(out, "#compdef %s\n%s_%s() {\n", c->program, zsh_images, c->program);
     if (!is_subcommand(c->commands[0])) {
         zsh_command(out, c->commands[0]);
     } else {
@@ -218,42 +280,96 @@ static void fish_text(FILE *out, const char *text)
     fputc('\'', out);
 }
 
+static const char fish_images[] =
+    "function __basewarm_images\n"
+    "    set -l dir /cache\n"
+    "    set -l words (commandline -opc)\n"
+    "    for i in (seq 2 (count $words))\n"
+    "        switch $words[$i]\n"
+    "            case -c --cache-dir\n"
+    "                set -l next (math $i + 1)\n"
+    "                test $next -gt (count $words); or set dir $words[$next]\n"
+    "            case '--cache-dir=*'\n"
+    "                set dir (string replace -- --cache-dir= '' $words[$i])\n"
+    "            case '-c?*'\n"
+    "                set dir (string replace -r -- '^-c=?' '' $words[$i])\n"
+    "        end\n"
+    "    end\n"
+    "    cachedir -c (string replace -r '^~/' $HOME/ $dir) list --words 2>/dev/null\n"
+    "end\n";
+
+/* The subcommand, wherever it stands: options, and their arguments, may come first. */
+static void fish_find_command(const struct completion *c)
+{
+    fprintf(c->out,
+            "function __%s_command\n    for word in (commandline -opc)[2..-1]\n"
+            "        switch $word\n            case",
+            c->program);
+    for (size_t i = 0; i < c->count; i++)
+        fprintf(c->out, " %s", last_word(c->commands[i]));
+    fputs("\n                echo $word\n                return\n        end\n    end\n"
+          "    return 1\nend\n",
+          c->out);
+}
+
+static void fish_option(const struct completion *c, const struct command_spec *command,
+                        const struct option_spec *s)
+{
+    FILE *out = c->out;
+    fprintf(out, "complete -c %s", c->program);
+    if (is_subcommand(command))
+        fprintf(out, " -n 'contains -- %s (__%s_command)'", last_word(command), c->program);
+    if (s->letter)
+        fprintf(out, " -s %c", s->letter);
+    fprintf(out, " -l %s", s->name);
+    if (s->choices) {
+        fputs(" -x -a '", out);
+        put_choices(out, s);
+        fputs("'", out);
+    } else if (is_argument(s, "FILE")) {
+        fputs(" -r -F", out);
+    } else if (is_argument(s, "DIR")) {
+        fputs(" -x -a '(__fish_complete_directories)'", out);
+    } else if (is_image(s)) {
+        fputs(" -x -a '(__basewarm_images)'", out);
+    } else if (option_takes_value(s)) {
+        fputs(" -x", out);
+    }
+    fputs(" -d ", out);
+    fish_text(out, s->help);
+    fputc('\n', out);
+}
+
 static void fish(const struct completion *c)
 {
     FILE *out = c->out;
-    fprintf(out, "# fish completion for %s\ncomplete -c %s -f\n", c->program, c->program);
+    const bool several = is_subcommand(c->commands[0]);
+    fprintf(out, "# fish completion for %s\n%s", c->program, fish_images);
+    if (several)
+        fish_find_command(c);
+    fprintf(out, "complete -c %s -f\n", c->program);
+    if (several)
+        fprintf(out,
+                "complete -c %s -n 'not __%s_command >/dev/null' -s c -l cache-dir -x -a "
+                "'(__fish_complete_directories)' -d 'the cache directory'\n",
+                c->program, c->program);
     for (size_t i = 0; i < c->count; i++) {
         const struct command_spec *command = c->commands[i];
         const char *name = last_word(command);
-        if (is_subcommand(command)) {
-            fprintf(out, "complete -c %s -n __fish_use_subcommand -a %s -d ", c->program, name);
+        if (several) {
+            fprintf(out, "complete -c %s -n 'not __%s_command >/dev/null' -a %s -d ", c->program,
+                    c->program, name);
             fish_text(out, command->summary);
             fputc('\n', out);
         }
-        for (const struct option_spec *s = command->options; s->name; s++) {
-            if (!option_is_shown(s))
-                continue;
-            fprintf(out, "complete -c %s", c->program);
-            if (is_subcommand(command))
-                fprintf(out, " -n '__fish_seen_subcommand_from %s'", name);
-            if (s->letter)
-                fprintf(out, " -s %c", s->letter);
-            fprintf(out, " -l %s", s->name);
-            if (s->choices) {
-                fputs(" -x -a '", out);
-                put_choices(out, s);
-                fputs("'", out);
-            } else if (is_argument(s, "FILE")) {
-                fputs(" -r -F", out);
-            } else if (is_argument(s, "DIR")) {
-                fputs(" -x -a '(__fish_complete_directories)'", out);
-            } else if (option_takes_value(s)) {
-                fputs(" -x", out);
-            }
-            fputs(" -d ", out);
-            fish_text(out, s->help);
-            fputc('\n', out);
-        }
+        if (several && takes_images(command))
+            fprintf(out,
+                    "complete -c %s -n 'contains -- %s (__%s_command)' -a "
+                    "'(__basewarm_images)'\n",
+                    c->program, name, c->program);
+        for (const struct option_spec *s = command->options; s->name; s++)
+            if (option_is_shown(s))
+                fish_option(c, command, s);
     }
 }
 

@@ -150,9 +150,60 @@ struct scan {
     char **argv;
 };
 
+unsigned options_distance(const char *a, const char *b)
+{
+    enum { FAR = 3 };
+    while (*a && *a == *b) {
+        a++;
+        b++;
+    }
+    if (!*a && !*b)
+        return 0;
+    const size_t left_a = strlen(a), left_b = strlen(b);
+    if (left_a > left_b + FAR || left_b > left_a + FAR)
+        return FAR;
+    /* The shortest of the ways on from here. Each costs one, so that the depth is bounded. */
+    static _Thread_local unsigned depth;
+    if (depth == FAR - 1)
+        return FAR;
+    depth++;
+    unsigned best = FAR - 1, way;
+    if (*a && (way = options_distance(a + 1, b)) < best)
+        best = way;
+    if (*b && (way = options_distance(a, b + 1)) < best)
+        best = way;
+    if (*a && *b && (way = options_distance(a + 1, b + 1)) < best)
+        best = way;
+    if (*a && a[1] && *a == b[1] && a[1] == *b && (way = options_distance(a + 2, b + 2)) < best)
+        best = way;
+    depth--;
+    return best + 1;
+}
+
+/* "--images-file" for "--imagefile=x"; NULL: nothing looks like it. */
+static const struct option_spec *nearest(const struct command_spec *command, const char *arg)
+{
+    const struct option_spec *best = NULL;
+    unsigned least = 3;
+    cleanup_free char *name = xstrndup(arg, strcspn(arg, "="));
+    for (const struct option_spec *s = command->options; s->name; s++) {
+        unsigned distance = strlen(s->name) > 3 ? options_distance(name, s->name) : 3;
+        if (distance < least) {
+            least = distance;
+            best = s;
+        }
+    }
+    return best;
+}
+
 static int unknown(const struct scan *scan, const char *arg, struct error *err)
 {
     cleanup_free char *shown = text_foreign_str(arg);
+    const struct option_spec *meant =
+        strncmp(arg, "--", 2) == 0 ? nearest(scan->command, arg + 2) : NULL;
+    if (meant)
+        return error_set(err, ERROR_USAGE, "unknown option %s: did you mean --%s?", shown,
+                         meant->name);
     return error_set(err, ERROR_USAGE, "unknown option %s: \"%s --help\" lists them", shown,
                      scan->command->name);
 }

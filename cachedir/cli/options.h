@@ -68,6 +68,10 @@ void options_release(const struct command_spec *command, void *settings); /* the
 /* Append to a list member; the string is borrowed. */
 void options_list_add(char ***list, char *value);
 
+/* How many letters must be put in, left out, changed or exchanged with their neighbour to make one
+ * word of the other; more than 2 is said to be 3. */
+unsigned options_distance(const char *a, const char *b);
+
 /* Booleans as Go's strconv.ParseBool reads them: 1 t T true TRUE True, 0 f F false FALSE False. */
 bool options_bool(const char *text, bool *ret);
 

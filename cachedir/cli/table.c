@@ -4,6 +4,7 @@
 #include "cachedir/text.h"
 #include "terminal.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define GAP 2        /* columns between columns */
@@ -90,6 +91,26 @@ static void print_row(const struct table *t, char *const *row, const size_t *wid
     fputc('\n', out);
 }
 
+static bool is_empty(const struct table *t, size_t column)
+{
+    for (size_t i = t->columns; i + t->columns <= t->count; i += t->columns)
+        if (*t->cells[i + column])
+            return false;
+    return true;
+}
+
+/* Where not even the narrowest columns have room: a cell a line. */
+static void print_blocks(const struct table *t, FILE *out)
+{
+    const size_t n = t->columns;
+    for (size_t i = n; i + n <= t->count; i += n) {
+        fprintf(out, "%s\n", t->cells[i]);
+        for (size_t column = 1; column < n; column++)
+            if (*t->cells[i + column])
+                fprintf(out, "  %s: %s\n", t->cells[column], t->cells[i + column]);
+    }
+}
+
 void table_print(struct table *t, FILE *out)
 {
     const size_t n = t->columns;
@@ -99,9 +120,17 @@ void table_print(struct table *t, FILE *out)
         if (t->kinds[i % n] != TABLE_REST && width > widths[i % n])
             widths[i % n] = width;
     }
+    if (t->kinds[n - 1] == TABLE_REST && is_empty(t, n - 1))
+        t->cells[n - 1][0] = '\0'; /* a heading of nothing */
     unsigned columns, rows;
-    if (terminal_size(fileno(out), &columns, &rows))
-        shrink(t, widths, t->kinds[n - 1] == TABLE_REST ? n - 1 : n, columns);
+    if (terminal_size(fileno(out), &columns, &rows)) {
+        const size_t fitted = t->kinds[n - 1] == TABLE_REST ? n - 1 : n;
+        shrink(t, widths, fitted, columns);
+        if (sum(widths, fitted) > columns) {
+            print_blocks(t, out);
+            return;
+        }
+    }
     for (size_t i = 0; i + n <= t->count; i += n)
         print_row(t, &t->cells[i], widths, out);
 }

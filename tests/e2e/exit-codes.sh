@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Exit codes are sysexits, as warmer(1) lists them.
+# timeout: 300
 . "$(dirname "$0")/../lib.sh"
 
 start_registry
@@ -75,3 +76,70 @@ if [ "$EUID" -eq 0 ]; then
 else
     untried "another user's directory: this is not root"
 fi
+
+step "65: wrong bytes, not an image, no such platform"
+. "$root/tests/faults.sh"
+start_faults
+try 65 --image "$good" --platform plan9/amd64
+try 65 --image "$main/wrong-byte/small:1"
+try 65 --image "$main/no-http/tiny:1"
+
+step "75: 429, 503, --timeout, a lock"
+try 75 --image "$main/later-all-1/tiny:1"
+try 75 --image "$main/manifest-status-503/tiny:1"
+try 75 --image "$main/trickle/small:1" --timeout 1s
+(
+    flock 9
+    expect_exit 75 cachedir -c "$cache" prune
+    expect_exit 75 warmer -c "$cache" --image "$good" --prune
+) 9>>"$cache/.basewarm/prune.lock"
+
+step "77 and 78: refused; a configuration that cannot be used"
+try 77 --image "$main/manifest-status-403/tiny:1"
+echo nonsense >login.json
+try 78 --image "$good" --authfile login.json
+try 78 --image "$good" --registry-certificate "$registry=login.json"
+DOCKER_AUTH_CONFIG='{' try 78 --image "$good"
+
+step "--check: 0 warm and current, 1 not, 75 could not ask; and it changes nothing"
+rm -rf "$cache"
+try 66 --image "$good" --check # there is no directory at all
+try 0 --image "$good"
+state() { find "$cache" -name .basewarm -prune -o -type f -printf '%p %T@ %s\n' | sort; }
+before=$(state)
+try 0 --image "$good" --check
+try 1 --image "$good" --image "$registry/app:1" --check
+try 75 --image "$good" --image "$dead" --check
+try 66 --image "$good" --image "$missing" --check
+try 0 --image "$missing" --check --fail never
+try 65 --image "$good" --platform plan9/amd64 --check
+try 64 --image "$good" --check --dry-run
+try 64 --image "$good" --check --prune
+
+step "--dry-run: what the run itself would say, as far as asking tells; and it changes nothing"
+try 0 --image "$good" --image "$registry/app:1" --dry-run
+expect_text out 'app:1 .* planned'
+try 66 --image "$missing" --dry-run
+try 75 --image "$dead" --dry-run
+try 77 --image "$main/manifest-status-403/tiny:1" --dry-run
+try 0 --image "$good" --dry-run --max-size 1K
+expect_text err 'would be evicted'
+try 1 --image "$good" --dry-run --max-size 1K --keep '*'
+expect_equal "$before" "$(state)" "the directory"
+
+step "cachedir: 0 and 1 as each command says, 64, 66"
+expect_exit 0 cachedir -c "$cache" inspect "$good"
+touch -d '350 hours ago' "$cache/$(digest_of base:1 "$platform")"
+expect_exit 1 cachedir -c "$cache" inspect "$good"
+expect_exit 0 cachedir -c "$cache" prune --dry-run
+expect_exit 1 cachedir -c "$cache" prune --max-size 1 --keep '*' --dry-run
+expect_exit 66 cachedir -c "$cache" remove "$registry/app:1"
+for command in list inspect verify prune remove du convert doctor; do
+    expect_exit 64 cachedir -c "$cache" $command --no-such-option
+    operands=()
+    case $command in
+    inspect | remove) operands=("$good") ;;
+    convert) operands=(--to oci) ;;
+    esac
+    expect_exit 66 cachedir -c no-such-cache $command "${operands[@]}"
+done

@@ -15,6 +15,7 @@ run() { # CODE ARGUMENT...
     # Every sample has a name, labels and one value: timestamps are refused by the collector.
     ! grep -vE '^(# (HELP|TYPE) basewarm_[a-z_]+ .+|basewarm_[a-z_]+(\{[^}]*\})? -?[0-9.]+)$' "$file" ||
         fail "not Prometheus' format"
+    promtool check metrics <"$file" || fail "promtool finds fault with it"
     expect_equal "$(jq .exit_code report)" "$(value exit_code)" "exit code"
     [ -z "$(find . -maxdepth 1 -name '.warmer*')" ] || fail "a temporary file is left"
 }
@@ -49,7 +50,7 @@ expect_no_text "$file" pruned
 step "pruned: what the limits cost stands apart"
 warm -i "$registry/app:1" -i "$registry/base:docker"
 run 1 -i "$good" --max-size 1 --keep "$good" # cannot be met
-expect_text err 'app:1: evicted to meet the limits, although it was renewed only [0-9]+[ms].* ago'
+expect_text err 'app:1: evicted to meet the limits, [0-9]+[smhd].* after its last renewal'
 expect_equal "$(jq .pruned.evicted.count report)" "$(value 'pruned_entries{reason="evicted"}')" evicted
 [ "$(value 'pruned_entries{reason="evicted"}')" -eq 2 ] || fail "two should be evicted"
 [ "$(value 'pruned_bytes{reason="evicted"}')" -gt 0 ] || fail "evicting freed nothing"

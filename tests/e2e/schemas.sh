@@ -58,6 +58,18 @@ for how in "" --quick --deep; do
 done
 holds '.mode == "deep" and .layers_unpacked > 0 and .bytes_unpacked > 0'
 
+step "of an alias"
+index=$(digest_of base:1)
+warm -i "$registry/base@$index" --alias-index
+answers 0 list list
+holds 'any(.images[]; .alias_of == $base)'
+answers 0 inspect inspect "$index"
+holds '.images[0].alias_of == $base'
+answers 0 inspect inspect "$base"
+holds '.images[0].aliases | length == 1'
+answers 0 remove remove "$index"
+answers 0 verify verify
+
 step "of an expired one, and of a broken one"
 touch -d '350 hours ago' "$cache/$base"
 answers 1 inspect inspect "$base"
@@ -65,7 +77,7 @@ holds '.images[0].state == "expired" and (.images[0].hit | not)'
 layer=$(jq -r '.layers[-1].digest' "$cache/blobs/sha256/${app#sha256:}")
 rm "$cache/$app/blobs/sha256/${layer#sha256:}"
 answers 0 list list
-holds '[.images[].state] | sort == ["broken", "expired"]'
+holds '[.images[].state] | unique == ["broken", "expired"]'
 answers 1 inspect inspect "$app"
 holds '.images[0].problem and ([.images[0].blobs[] | select(.present | not)] | length == 1)'
 answers 1 verify verify --quick

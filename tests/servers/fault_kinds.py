@@ -351,6 +351,29 @@ def control_characters(h, a, more):
 
 # ---- headers ----
 
+HOSTILE = "\x1b[2J\x1b]0;title\x07red \x9b31m \xff \xe2\x80\xae end\r\nlevel=error msg=forged"
+
+
+@fault("get")
+def hostile_plain(h, a, more):
+    """Terminal control, line ends, C1, what is no UTF-8, a bidirectional override."""
+    become(a, 403, HOSTILE, "text/plain")
+
+
+@fault("get")
+def hostile_json(h, a, more):
+    become(a, 403, json.dumps({"errors": [{"code": HOSTILE, "message": "and " + HOSTILE}]}))
+
+
+@fault("manifest")
+def hostile_platform(h, a, more):
+    """An index for no platform of ours."""
+    child = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 3, "digest":
+             "sha256:" + 64 * "0", "platform": {"os": HOSTILE, "architecture": "amd64"}}
+    become(a, 200, json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [child]}),
+           INDEX)
+
+
 @fault("any")
 def headers_many(h, a, more):
     a.headers["X-Padding"] = ["x"] * 5000

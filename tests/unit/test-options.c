@@ -129,7 +129,10 @@ static void test_refused(void **state)
         const char *args[ARGS_MAX];
         const char *message;
     } rows[] = {
-        {{"--forc"}, "unknown option --forc: \"test --help\" lists them"},
+        {{"--forc"}, "unknown option --forc: did you mean --force?"},
+        {{"--frocee=true"}, "unknown option --frocee=true: did you mean --force?"},
+        {{"--cachedir=x"}, "unknown option --cachedir=x: did you mean --cache-dir?"},
+        {{"--cachdirs=x"}, "unknown option --cachdirs=x: \"test --help\" lists them"},
         {{"--nothing=x"}, "unknown option --nothing=x: \"test --help\" lists them"},
         {{"--=x"}, "unknown option --=x: \"test --help\" lists them"},
         {{"--a|b\x1b"}, "unknown option --a|b\\x1b: \"test --help\" lists them"},

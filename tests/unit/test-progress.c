@@ -41,12 +41,19 @@ static void test_transfer_line(void **state)
          79,
          "0123456789ab debian:12      [==========]                      0 B of 0 B, 0 B/s"},
         {{"0123456789ab", "library/debian:bookworm", 0, MIB, 0},
-         64,
-         "0123456789ab libra..kworm                  0 B of 1.0 MiB, 0 B/s"},
+         68,
+         "0123456789ab library..ookworm                  0 B of 1.0 MiB, 0 B/s"},
+        {{"0123456789ab", "library/debian:bookworm", 0, MIB, 0},
+         59,
+         "0123456789ab library/debian:bookworm        0%        0 B/s"},
         {{"0123456789ab", "debian:12", 3 * MIB, 12 * MIB, MIB},
          44,
-         "0123456789ab 3.0 MiB of 12.0 MiB, 1.0 MiB/s"},
-        {{"0123456789ab", "debian:12", 3 * MIB, 12 * MIB, MIB}, 20, "012345678..1.0 MiB/s"},
+         "0123456789ab debian:12      25%    1.0 MiB/s"},
+        {{"0123456789ab", "debian:12", 3 * MIB, 12 * MIB, MIB},
+         30,
+         "0123456789ab  25%    1.0 MiB/s"},
+        {{"0123456789ab", "debian:12", 3 * MIB, 12 * MIB, MIB}, 20, "0123456789ab  25%"},
+        {{"0123456789ab", "debian:12", 3 * MIB, 12 * MIB, MIB}, 9, "0123..25%"},
         {{"0123456789ab", "debian:12", 1023 * MIB + 900000, 1023 * MIB + 900000, 1023 * MIB},
          79,
          "0123456789ab debian:12      [==========] 1023.9 MiB of 1023.9 MiB, 1023.0 MiB/s"},
@@ -85,9 +92,29 @@ static void test_total_line(void **state)
          "0 of 3 images, 0 B of 4.0 TiB, 1 B/s"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        cleanup_free char *got = progress_format_total(&rows[i].sum);
+        cleanup_free char *got = progress_format_total(&rows[i].sum, SIZE_MAX);
         if (strcmp(got, rows[i].expected) != 0)
             fail_msg("row %zu: %s, not %s", i, got, rows[i].expected);
+    }
+    static const struct {
+        size_t columns;
+        const char *expected;
+    } narrow[] = {
+        {72, "2 of 13 images (1 failed), 1.0 MiB of 11.0 MiB, 1.0 MiB/s, 10s left"},
+        {60, "2 of 13 images (1 failed), 1.0 MiB of 11.0 MiB, 10s left"},
+        {50, "2 of 13 (1 failed), 1.0 MiB of 11.0 MiB, 10s left"},
+        {40, "2 of 13 (1 failed),   9%, 10s left"},
+        {20, "  9%, 10s left"},
+        {8, "  9..eft"},
+    };
+    const struct progress_sum sum = {13, 2, 1, MIB, 11 * MIB, MIB};
+    for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++) {
+        cleanup_free char *got = progress_format_total(&sum, narrow[i].columns);
+        assert_string_equal(got, narrow[i].expected);
+    }
+    for (size_t columns = 0; columns < 100; columns++) {
+        cleanup_free char *got = progress_format_total(&sum, columns);
+        assert_true(text_columns(got) <= columns);
     }
 }
 
@@ -196,7 +223,7 @@ static void test_bar(void **state)
     terminal_await(terminal, "0123456789ab debian:12 ");
     log_info("meanwhile");
     log_exclusively(resize, &(struct resize){terminal, 30, 10});
-    terminal_await(terminal, "0 of 2 images,..");
+    terminal_await(terminal, "0 of 2, ");
     log_warn("a line that is wider than the terminal");
     log_exclusively(resize, &(struct resize){terminal, 200, 4});
     progress_image_done(p, &failed);

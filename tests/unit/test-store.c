@@ -490,7 +490,7 @@ static void test_names_survive_other_writers(void **state)
     assert_non_null(strstr(text, "\"x/y\""));
     assert_non_null(strstr(text, "vnd.oci.image.index.v1+json"));
 
-    /* What went from the disk goes from the index. */
+    /* What went from the disk goes from the index; until then its name is no problem. */
     assert_int_equal(fs_remove(f->root, f->b.digest.text), 0);
     assert_int_equal(count_stale_names(f), 1);
     assert_ok(cachedir_flush(f->cd, &err));
