@@ -52,8 +52,6 @@ static void annotate_name(json_t *annotations, const struct export_plan *p,
 {
     const struct export_image *image = &p->images[name->image];
     annotate_aliases(annotations, image);
-    if (!name->platform)
-        return;
     annotate(annotations, EXPORT_MANIFEST_KEY, name->platform, image->entry.digest.text);
     if (digest_is_set(&name->source))
         annotate(annotations, EXPORT_SOURCE_KEY, name->platform, name->source.text);

@@ -11,6 +11,7 @@
 #include "alias.h"
 #include "alloc.h"
 #include "docker-archive.h"
+#include "reference.h"
 #include "tar-out.h"
 
 #include <errno.h>
@@ -119,7 +120,7 @@ static int compare_names(const void *a, const void *b)
     const struct export_name *x = a, *y = b;
     int order = strcmp(x->reference, y->reference);
     if (order == 0)
-        order = strcmp(x->platform ? x->platform : "", y->platform ? y->platform : "");
+        order = strcmp(x->platform, y->platform);
     return order ? order : (x->image > y->image) - (x->image < y->image);
 }
 
@@ -136,7 +137,7 @@ static void add_name(struct export_plan *p, size_t image, const char *reference,
 {
     struct export_name *name = array_add(p->names, p->name_count);
     name->reference = xstrdup(reference);
-    name->platform = platform ? xstrdup(platform) : NULL;
+    name->platform = xstrdup(platform);
     name->image = image;
     p->images[image].is_named = true;
 }
@@ -166,9 +167,15 @@ static int add_names(struct cachedir *cd, struct export_plan *p, struct error *e
             }
     cachedir_names_free(names, count);
     /* What no name leads to may know the one that it was made under. */
-    for (size_t i = 0; i < p->image_count; i++)
-        if (!p->images[i].is_named && p->images[i].entry.reference)
-            add_name(p, i, p->images[i].entry.reference, NULL);
+    for (size_t i = 0; i < p->image_count; i++) {
+        const struct cachedir_entry *entry = &p->images[i].entry;
+        cleanup_reference struct reference ref = {0};
+        if (p->images[i].is_named || !entry->reference || !entry->platform.os ||
+            reference_parse(entry->reference, &ref, NULL) < 0)
+            continue;
+        cleanup_free char *platform = platform_format(&entry->platform);
+        add_name(p, i, ref.name, platform);
+    }
     if (p->name_count > 0)
         qsort(p->names, p->name_count, sizeof *p->names, compare_names);
     return 0;

@@ -23,7 +23,7 @@ struct export_image { /* one entry */
 
 struct export_name { /* one reference that leads to one of them */
     char *reference;
-    char *platform; /* NULL: not known */
+    char *platform;
     size_t image;
     struct digest source; /* unset: nothing proves it */
 };

@@ -35,7 +35,8 @@ static int compare_digests(const void *a, const void *b)
 
 const struct spooled *spool_find(const struct spool *s, const char *name)
 {
-    const struct spooled key = {.name = (char *)(uintptr_t)name};
+    cleanup_free char *copy = xstrdup(name);
+    const struct spooled key = {.name = copy};
     struct spooled *const *found = tfind(&key, &s->names, compare_names);
     for (int hops = 0; found && (*found)->link && hops < LINKS_MAX; hops++) {
         const struct spooled next = {.name = (*found)->link};
