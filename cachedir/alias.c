@@ -278,7 +278,7 @@ static int replace_directory(struct cachedir *cd, const char *name, const char *
     char away[FS_NAME_MAX];
     if (renameat2(cd->stage, name, cd->root, entry, RENAME_EXCHANGE) == 0)
         return 0;
-    fs_random_name(away, "alias-");
+    store_temporary(cd, away, "alias");
     if (renameat(cd->root, entry, cd->trash, away) < 0 ||
         renameat(cd->stage, name, cd->root, entry) < 0)
         return -1;
@@ -292,7 +292,7 @@ static int publish_file(struct cachedir *cd, const struct alias *alias,
 {
     char name[FS_NAME_MAX];
     cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, alias->index.text);
-    fs_random_name(name, "alias-");
+    store_temporary(cd, name, "alias");
     if ((!store_able(cd, CACHEDIR_HARD_LINKS) ||
          linkat(cd->root, alias->manifest.text, cd->stage, name, 0) < 0) &&
         copy_archive(cd, &alias->manifest, name, entry, err) < 0)

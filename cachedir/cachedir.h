@@ -302,7 +302,8 @@ struct cachedir_verify_options {
     /* Only these entries (and not the root); NULL: everything. */
     const struct digest *only;
     size_t only_count;
-    /* Told, as problems are, why a layer was not unpacked; NULL: nobody listens. */
+    /* Told, as problems are, what is none: why a layer was not unpacked, names in index.json whose
+     * entries are gone. NULL: nobody listens. */
     void (*note)(void *userdata, const char *where, const char *what);
     const volatile bool *stop; /* seen within a second; NULL: never */
 };

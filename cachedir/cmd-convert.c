@@ -49,16 +49,21 @@ static void show(void *userdata, const struct cachedir_conversion *c)
         printf("converted %s (%s, %s)\n", c->digest->text, reference, size);
 }
 
+static int check(const void *userdata, char **operands, struct error *err)
+{
+    const struct settings *settings = userdata;
+    if (settings->to < 0)
+        return error_set(err, ERROR_USAGE, "convert to what? --to oci, or --to docker-archive");
+    return command_no_operands("convert", operands, err);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     const struct settings *settings = userdata;
     cleanup_cachedir struct cachedir *cd = NULL;
     struct cachedir_convert_result result;
 
-    if (command_no_operands("convert", operands, err) < 0)
-        return -1;
-    if (settings->to < 0)
-        return error_set(err, ERROR_USAGE, "convert to what? --to oci, or --to docker-archive");
+    (void)operands;
     if (command_open(&settings->common, true, &cd, err) < 0)
         return -1;
     command_stop_on_signals();
@@ -70,5 +75,8 @@ static int run(void *userdata, char **operands, struct error *err)
     return result.kept > 0;
 }
 
-const struct command command_convert = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .defaults = defaults, .run = run};
+const struct command command_convert = {.spec = &spec,
+                                        .settings_size = sizeof(struct settings),
+                                        .defaults = defaults,
+                                        .check = check,
+                                        .run = run};

@@ -50,6 +50,12 @@ static void show(void *userdata, const struct cachedir_finding *finding)
     table_cell(out->table, finding->then);
 }
 
+static int check(const void *settings, char **operands, struct error *err)
+{
+    (void)settings;
+    return command_no_operands("doctor", operands, err);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     static const char *const headings[] = {"CHECK", "VERDICT", "SEEN", "SO"};
@@ -58,8 +64,8 @@ static int run(void *userdata, char **operands, struct error *err)
     cleanup_cachedir struct cachedir *cd = NULL;
     struct output out = {0};
 
-    if (command_no_operands("doctor", operands, err) < 0 ||
-        command_open(&settings->common, false, &cd, err) < 0)
+    (void)operands;
+    if (command_open(&settings->common, false, &cd, err) < 0)
         return -1;
     cleanup_json json_t *findings = settings->json ? json_array() : NULL;
     out.findings = findings;
@@ -79,4 +85,4 @@ static int run(void *userdata, char **operands, struct error *err)
 }
 
 const struct command command_doctor = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .run = run};
+    .spec = &spec, .settings_size = sizeof(struct settings), .check = check, .run = run};

@@ -56,14 +56,20 @@ static void print_table(const struct cachedir_usage *u)
     table_free(table);
 }
 
+static int check(const void *settings, char **operands, struct error *err)
+{
+    (void)settings;
+    return command_no_operands("du", operands, err);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     const struct settings *settings = userdata;
     cleanup_cachedir struct cachedir *cd = NULL;
     struct cachedir_usage u;
 
-    if (command_no_operands("du", operands, err) < 0 ||
-        command_open(&settings->common, false, &cd, err) < 0 || cachedir_usage(cd, &u, err) < 0)
+    (void)operands;
+    if (command_open(&settings->common, false, &cd, err) < 0 || cachedir_usage(cd, &u, err) < 0)
         return -1;
     if (!settings->json) {
         print_table(&u);
@@ -81,4 +87,4 @@ static int run(void *userdata, char **operands, struct error *err)
 }
 
 const struct command command_du = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .run = run};
+    .spec = &spec, .settings_size = sizeof(struct settings), .check = check, .run = run};

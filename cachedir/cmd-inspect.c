@@ -177,6 +177,14 @@ static int inspect(struct cachedir *cd, const struct settings *settings, const s
     return misses;
 }
 
+static int check(const void *settings, char **operands, struct error *err)
+{
+    (void)settings;
+    if (!operands[0] || operands[1])
+        return error_set(err, ERROR_USAGE, "inspect takes one reference or digest");
+    return command_check_operands(operands, err);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     const struct settings *settings = userdata;
@@ -184,8 +192,6 @@ static int run(void *userdata, char **operands, struct error *err)
     cleanup_free struct digest *list = NULL;
     size_t count = 0;
 
-    if (!operands[0] || operands[1])
-        return error_set(err, ERROR_USAGE, "inspect takes one reference or digest");
     if (command_open(&settings->common, false, &cd, err) < 0 ||
         command_entries(cd, operands[0], &list, &count, err) < 0)
         return -1;
@@ -196,5 +202,8 @@ static int run(void *userdata, char **operands, struct error *err)
     return misses;
 }
 
-const struct command command_inspect = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .defaults = defaults, .run = run};
+const struct command command_inspect = {.spec = &spec,
+                                        .settings_size = sizeof(struct settings),
+                                        .defaults = defaults,
+                                        .check = check,
+                                        .run = run};

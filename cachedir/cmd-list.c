@@ -174,6 +174,12 @@ static void print_json(const struct settings *settings, const struct row *rows, 
     command_print_json(json_pack("{s:s, s:O}", "schema", SCHEMA, "images", images));
 }
 
+static int check(const void *settings, char **operands, struct error *err)
+{
+    (void)settings;
+    return command_no_operands("list", operands, err);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     const struct settings *settings = userdata;
@@ -182,8 +188,7 @@ static int run(void *userdata, char **operands, struct error *err)
     struct cachedir_name *names = NULL;
     size_t entry_count = 0, name_count = 0, count = 0;
 
-    if (command_no_operands("list", operands, err) < 0)
-        return -1;
+    (void)operands;
     if (command_open(&settings->common, false, &cd, err) < 0)
         return -1;
     int r = cachedir_list(cd, &entries, &entry_count, err);
@@ -204,5 +209,8 @@ static int run(void *userdata, char **operands, struct error *err)
     return r;
 }
 
-const struct command command_list = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .defaults = defaults, .run = run};
+const struct command command_list = {.spec = &spec,
+                                     .settings_size = sizeof(struct settings),
+                                     .defaults = defaults,
+                                     .check = check,
+                                     .run = run};

@@ -119,6 +119,15 @@ static void print_summary(const struct settings *settings,
             settings->dry_run ? "after a real one" : "after", free_now);
 }
 
+static int check(const void *userdata, char **operands, struct error *err)
+{
+    const struct settings *settings = userdata;
+    struct cachedir_limits limits = {0};
+    if (settings->min_free && cachedir_limits_min_free(&limits, settings->min_free, err) < 0)
+        return -1;
+    return command_no_operands("prune", operands, err);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     const struct settings *settings = userdata;
@@ -134,8 +143,8 @@ static int run(void *userdata, char **operands, struct error *err)
     };
     struct cachedir_prune_result result;
 
-    if (command_no_operands("prune", operands, err) < 0 ||
-        (settings->min_free &&
+    (void)operands;
+    if ((settings->min_free &&
          cachedir_limits_min_free(&how.limits, settings->min_free, err) < 0) ||
         command_open(&settings->common, !settings->dry_run, &cd, err) < 0)
         return -1;
@@ -157,5 +166,8 @@ static int run(void *userdata, char **operands, struct error *err)
     return result.limits_met ? 0 : 1;
 }
 
-const struct command command_prune = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .defaults = defaults, .run = run};
+const struct command command_prune = {.spec = &spec,
+                                      .settings_size = sizeof(struct settings),
+                                      .defaults = defaults,
+                                      .check = check,
+                                      .run = run};

@@ -5,11 +5,14 @@
 
 #include <string.h>
 
+#define SCHEMA "basewarm.verify/1"
+
 struct settings {
     struct common common;
     bool quick;
     bool deep;
     bool repair;
+    bool json;
 };
 
 static const struct option_spec options[] = {
@@ -19,6 +22,8 @@ static const struct option_spec options[] = {
      "unpack the layers, too: compare with the configs' diff IDs, and read the tars to their end"},
     {"repair", 0, OPTION_BOOL, offsetof(struct settings, repair), NULL, "Verify",
      "mend what can be mended from here, and take the rest out of the builder's sight"},
+    {"json", 0, OPTION_BOOL, offsetof(struct settings, json), NULL, "Verify",
+     "one JSON object, schema \"" SCHEMA "\""},
     COMMON_OPTIONS,
     {0},
 };
@@ -34,11 +39,21 @@ static const struct command_spec spec = {
               "Exit code: 0 all is well, 1 something was wrong, mended or not.\n",
 };
 
-/* What has a problem: entries, and blobs of the pool; each once. */
+/* What has a problem: entries, and blobs of the pool; each once. And what is told of it. */
 struct found {
     struct digest *entries, *blobs;
     size_t entry_count, blob_count;
+    json_t *problems, *notes, *repaired; /* with --json; else NULL, and printed at once */
 };
+
+/* A line of the answer, or a member of `list` with this name beside "where". */
+static void say(json_t *list, const char *where, const char *name, const char *what)
+{
+    if (list)
+        (void)json_array_append_new(list, json_pack("{s:s, s:s}", "where", where, name, what));
+    else
+        printf("%s: %s\n", where, what);
+}
 
 static void note(struct digest **list, size_t *count, const char *text)
 {
@@ -53,14 +68,17 @@ static void note(struct digest **list, size_t *count, const char *text)
 
 static void show_note(void *userdata, const char *where, const char *what)
 {
-    (void)userdata;
-    log_info("%s: %s", where, what);
+    const struct found *found = userdata;
+    if (found->notes)
+        say(found->notes, where, "what", what);
+    else
+        log_info("%s: %s", where, what);
 }
 
 static void show_problem(void *userdata, const char *where, const char *what)
 {
     struct found *found = userdata;
-    printf("%s: %s\n", where, what);
+    say(found->problems, where, "what", what);
     if (strncmp(where, "blobs/", 6) != 0) {
         note(&found->entries, &found->entry_count, where);
         return;
@@ -75,6 +93,7 @@ static void show_problem(void *userdata, const char *where, const char *what)
 /* Entries first, so that each has lost its name before it loses a blob. */
 static int repair(struct cachedir *cd, const struct found *found, struct error *err)
 {
+    static const char *const names[] = {"nothing", "mended", "removed"};
     static const char *const what[] = {
         "its bytes are what its digest says: nothing to mend",
         "mended from what is here",
@@ -84,7 +103,8 @@ static int repair(struct cachedir *cd, const struct found *found, struct error *
         enum cachedir_repair how;
         cleanup_error struct error why = {0};
         if (cachedir_repair(cd, &found->entries[i], &how, &why) == 0) {
-            printf("%s: %s\n", found->entries[i].text, what[how]);
+            say(found->repaired, found->entries[i].text, "result",
+                found->repaired ? names[how] : what[how]);
         } else if (why.kind != ERROR_NOT_FOUND) {
             error_move(err, &why);
             return -1;
@@ -95,7 +115,8 @@ static int repair(struct cachedir *cd, const struct found *found, struct error *
         if (gone < 0)
             return -1;
         if (gone)
-            printf("%s: removed from the pool\n", found->blobs[i].text);
+            say(found->repaired, found->blobs[i].text, "result",
+                found->repaired ? "removed-from-pool" : "removed from the pool");
     }
     return cachedir_flush(cd, err);
 }
@@ -104,6 +125,9 @@ static void release_found(struct found *found)
 {
     free(found->entries);
     free(found->blobs);
+    json_decref(found->problems);
+    json_decref(found->notes);
+    json_decref(found->repaired);
 }
 
 static void print_summary(const struct settings *settings,
@@ -128,6 +152,26 @@ static void print_summary(const struct settings *settings,
                 result->problems == 1 ? "problem" : "problems");
 }
 
+static void print_json(const struct settings *settings, const struct found *found,
+                       const struct cachedir_verify_result *result)
+{
+    const char *mode = settings->quick ? "quick" : settings->deep ? "deep" : "hash";
+    command_print_json(
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:O, s:O}", "schema", SCHEMA, "mode",
+                  mode, "entries", (json_int_t)result->entries, "blobs", (json_int_t)result->blobs,
+                  "bytes_hashed", (json_int_t)result->bytes, "layers_unpacked",
+                  (json_int_t)result->layers, "bytes_unpacked", (json_int_t)result->unpacked,
+                  "problems", found->problems, "notes", found->notes, "repaired", found->repaired));
+}
+
+static int check(const void *userdata, char **operands, struct error *err)
+{
+    const struct settings *settings = userdata;
+    if (settings->quick && settings->deep)
+        return error_set(err, ERROR_USAGE, "--quick and --deep exclude each other");
+    return command_check_operands(operands, err);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     const struct settings *settings = userdata;
@@ -138,22 +182,27 @@ static int run(void *userdata, char **operands, struct error *err)
         .quick = settings->quick, .deep = settings->deep, .note = show_note, .stop = &command_stop};
     struct cachedir_verify_result result;
 
-    if (settings->quick && settings->deep)
-        return error_set(err, ERROR_USAGE, "--quick and --deep exclude each other");
     if (command_open(&settings->common, settings->repair, &cd, err) < 0)
         return -1;
     for (; *operands; operands++)
         if (command_entries(cd, *operands, &only, &how.only_count, err) < 0)
             return -1;
     how.only = only;
+    if (settings->json) {
+        found.problems = json_array();
+        found.notes = json_array();
+        found.repaired = json_array();
+    }
     command_stop_on_signals();
     if (cachedir_verify(cd, &how, show_problem, &found, &result, err) < 0)
         return -1;
-    print_summary(settings, &result);
-    if (settings->repair && result.problems > 0 && repair(cd, &found, err) < 0)
-        return -1;
-    return result.problems > 0;
+    if (!settings->json)
+        print_summary(settings, &result);
+    int r = settings->repair ? repair(cd, &found, err) : 0;
+    if (settings->json)
+        print_json(settings, &found, &result);
+    return r < 0 ? -1 : result.problems > 0;
 }
 
 const struct command command_verify = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .run = run};
+    .spec = &spec, .settings_size = sizeof(struct settings), .check = check, .run = run};

@@ -17,6 +17,7 @@ struct common { /* the first member of every command's settings */
     int verbosity;
     int log_format;
     bool timestamp;
+    bool check_args;
     bool help;
 };
 
@@ -31,6 +32,8 @@ struct common { /* the first member of every command's settings */
      "how it is said", "color on a terminal, else text", log_formats},                             \
     {"log-timestamp", 0, OPTION_BOOL, offsetof(struct common, timestamp), NULL, "Common",          \
      "say when, too"},                                                                             \
+    {"check-args", 0, OPTION_BOOL, offsetof(struct common, check_args), NULL, "Common",            \
+     "check what was typed, and stop"},                                                            \
     {"help", 'h', OPTION_BOOL, offsetof(struct common, help), NULL, "Common", "show this help"}
 /* clang-format on */
 
@@ -38,7 +41,10 @@ struct command {
     const struct command_spec *spec;
     size_t settings_size;
     void (*defaults)(void *settings); /* may be NULL */
-    /* The exit code; or -1 with *err filled. Operands are NULL-terminated. */
+    /* What can be said of settings and operands without a look at the directory; all that
+     * --check-args does. ERROR_USAGE. NULL: everything that could be parsed will do. */
+    int (*check)(const void *settings, char **operands, struct error *err);
+    /* After that. The exit code; or -1 with *err filled. Operands are NULL-terminated. */
     int (*run)(void *settings, char **operands, struct error *err);
 };
 
@@ -60,6 +66,8 @@ extern volatile bool command_stop;
 
 /* ERROR_USAGE when there are operands. */
 int command_no_operands(const char *name, char **operands, struct error *err);
+/* ERROR_USAGE when one is neither a digest nor a reference. */
+int command_check_operands(char **operands, struct error *err);
 /* "3d", "1h5m", "in the future"; owned. */
 char *command_age(int64_t seconds);
 /* "ok", "expired", "broken". */

@@ -160,7 +160,7 @@ bool oci_has_blob(struct cachedir *cd, const struct descriptor *blob)
     struct digest holder;
     return pool_has(blobs_directory(&cd->pool, &blob->digest), digest_hex(&blob->digest),
                     blob->size, NULL) ||
-           pool_holder(cd, &blob->digest, &holder);
+           pool_holder(cd, &blob->digest, 0, &holder);
 }
 
 /* A builder that finds an expired alias looks no further: so they come first. */
@@ -266,7 +266,7 @@ int entry_take_away(struct cachedir *cd, const char *name, const struct timespec
     /* What could not be deleted is not taken away: its bytes would stay, and nobody's. */
     if (faccessat(cd->root, name, W_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0 && errno == EACCES)
         return store_error(cd, EACCES, cd->root, name, err, "cannot remove %s", name);
-    fs_random_name(away, "entry-");
+    store_temporary(cd, away, "entry");
     int r = renameat(cd->root, name, trash, away);
     if (r < 0 && (errno == EACCES || errno == EPERM)) {
         /* A directory that is not ours may change its name but not its parent. */

@@ -78,6 +78,17 @@ int command_no_operands(const char *name, char **operands, struct error *err)
     return error_set(err, ERROR_USAGE, "%s takes no operand: \"%s\"", name, shown);
 }
 
+int command_check_operands(char **operands, struct error *err)
+{
+    for (; *operands; operands++) {
+        cleanup_reference struct reference ref = {0};
+        struct digest digest;
+        if (digest_parse(*operands, &digest, NULL) < 0 && reference_parse(*operands, &ref, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 char *command_age(int64_t seconds)
 {
     if (seconds < 0)
@@ -171,8 +182,8 @@ static int run(const struct command *command, int argc, char **argv)
         if (settings->help) {
             options_help(command->spec, stdout);
             code = 0;
-        } else {
-            code = command->run(settings, argv + operand, &err);
+        } else if (!command->check || command->check(settings, argv + operand, &err) == 0) {
+            code = settings->check_args ? 0 : command->run(settings, argv + operand, &err);
         }
     }
     if (code < 0) {

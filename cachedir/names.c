@@ -325,7 +325,7 @@ static json_t *index_descriptor(struct cachedir *cd, json_t *manifests, struct e
     digest_of(text, strlen(text), &digest);
     if (!pool_has(cd->pool.sha256, digest_hex(&digest), (int64_t)strlen(text), NULL)) {
         char temporary[FS_NAME_MAX];
-        fs_random_name(temporary, "index-");
+        store_temporary(cd, temporary, "index");
         if (fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0) {
             (void)error_errno(err, errno, "cannot write an index for index.json");
             return NULL;
@@ -410,7 +410,7 @@ static int write_root(struct cachedir *cd, const struct cachedir_name *list, siz
     if (!text)
         abort(); /* out of memory */
     char temporary[FS_NAME_MAX];
-    fs_random_name(temporary, "index-");
+    store_temporary(cd, temporary, "index");
     /* What it names must be there before it names it. */
     if ((!cd->format->is_file && blobs_sync(&cd->pool) < 0) ||
         fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0)
@@ -475,12 +475,31 @@ static struct cachedir_lock *lock_index(struct cachedir *cd)
     return NULL;
 }
 
+/* What was said of an entry that is gone: nobody is told of it again, nor is it named when it comes
+ * back without being said anew. */
+static void forget_gone(struct cachedir *cd)
+{
+    size_t kept = 0;
+    pthread_mutex_lock(&cd->mutex);
+    for (size_t i = 0; i < cd->said_count; i++) {
+        struct stat st;
+        if (fstatat(cd->root, cd->said[i].manifest.text, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+            errno == ENOENT)
+            cachedir_name_release(&cd->said[i]);
+        else
+            cd->said[kept++] = cd->said[i];
+    }
+    cd->said_count = kept;
+    pthread_mutex_unlock(&cd->mutex);
+}
+
 int cachedir_flush(struct cachedir *cd, struct error *err)
 {
     if (store_check_writable(cd, err) < 0)
         return -1;
     struct cachedir_lock *lock = lock_index(cd);
     int r = 0, stand = 0;
+    forget_gone(cd);
     /* Another writer without locks may throw out what we wrote, once or twice. */
     for (int tries = 0; r == 0 && !stand && tries < FLUSH_TRIES; tries++) {
         r = merge_once(cd, err);

@@ -130,7 +130,7 @@ int store_put_file(struct cachedir *cd, int dir, const char *name, const char *t
                    struct error *err)
 {
     char temporary[FS_NAME_MAX];
-    fs_random_name(temporary, "new-");
+    store_temporary(cd, temporary, "new");
     if (fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0 ||
         renameat(cd->stage, temporary, dir, name) < 0)
         return store_error(cd, errno, dir, ".", err, "cannot write %s in %s", name, cd->path);
@@ -256,6 +256,8 @@ static int open_parts(struct cachedir *cd, bool create, struct error *err)
                          open_one(cd, cd->own, "aliases", mode, create, &cd->aliases, err) < 0 ||
                          open_one(cd, cd->own, "locks", mode, create, &cd->blob_locks, err) < 0))
         return -1;
+    if (create && store_begin_run(cd, err) < 0)
+        return -1;
     cd->entry_locks = create ? fs_make_directory(cd->root, STORE_ENTRY_LOCKS, 01777)
                              : fs_open_directory(cd->root, STORE_ENTRY_LOCKS);
     if (cd->entry_locks < 0 && create)
@@ -338,6 +340,7 @@ void cachedir_close(struct cachedir *cd)
 {
     if (!cd)
         return;
+    cachedir_unlock(cd->run_lock);
     const int fds[] = {cd->root,  cd->own,     cd->partial,    cd->stage,
                        cd->trash, cd->aliases, cd->blob_locks, cd->entry_locks};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)

@@ -155,6 +155,15 @@ static void trust(struct cachedir *cd, const struct stat *st, const struct diges
         free(new);
 }
 
+void pool_distrust(struct cachedir *cd)
+{
+    pthread_mutex_lock(&cd->mutex);
+    void *trusted = cd->trusted;
+    cd->trusted = NULL;
+    pthread_mutex_unlock(&cd->mutex);
+    tdestroy(trusted, free);
+}
+
 /* A link to a file that somebody else can write would let him change our blob later. */
 static bool is_ours(const struct cachedir *cd, const struct stat *st)
 {
@@ -261,7 +270,7 @@ int pool_replace(struct cachedir *cd, int from, const char *name, int to, const 
                  struct error *err)
 {
     char temporary[FS_NAME_MAX];
-    fs_random_name(temporary, "blob-");
+    store_temporary(cd, temporary, "blob");
 
     int linked = give_link(cd, from, cd->stage, name, temporary, err);
     if (linked < 0)
@@ -372,18 +381,24 @@ static void find_holders(struct cachedir *cd)
         qsort(cd->holders, cd->holder_count, sizeof *cd->holders, compare_holders);
 }
 
-bool pool_holder(struct cachedir *cd, const struct digest *digest, struct digest *ret_entry)
+bool pool_holder(struct cachedir *cd, const struct digest *digest, size_t n,
+                 struct digest *ret_entry)
 {
-    struct holder key = {.blob = *digest};
     pthread_mutex_lock(&cd->mutex);
     if (!cd->holders_known)
         find_holders(cd);
     cd->holders_known = true;
-    struct holder *found = cd->holder_count == 0 ? NULL
-                                                 : bsearch(&key, cd->holders, cd->holder_count,
-                                                           sizeof *cd->holders, compare_holders);
+    size_t low = 0;
+    for (size_t high = cd->holder_count; low < high;) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(cd->holders[middle].blob.text, digest->text) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool found = n < cd->holder_count - low && digest_equal(&cd->holders[low + n].blob, digest);
     if (found)
-        *ret_entry = found->entry;
+        *ret_entry = cd->holders[low + n].entry;
     pthread_mutex_unlock(&cd->mutex);
-    return found != NULL;
+    return found;
 }

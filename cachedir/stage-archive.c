@@ -435,7 +435,7 @@ static int replace_directory(struct cachedir_stage *stage, struct error *err)
     const char *name = stage->archive->partial->name, *entry = stage->digest.text;
     char away[FS_NAME_MAX];
 
-    fs_random_name(away, "entry-");
+    store_temporary(cd, away, "entry");
     if (renameat2(cd->partial, name, cd->root, entry, RENAME_EXCHANGE) == 0) {
         if (renameat(cd->partial, name, cd->trash, away) < 0 || fs_remove(cd->trash, away) < 0)
             store_warn(cd, "%s: a directory that an archive took the place of cannot be removed",

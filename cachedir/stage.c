@@ -117,7 +117,7 @@ int oci_stage_begin(struct cachedir_stage *stage, struct error *err)
 {
     struct cachedir *cd = stage->cd;
 
-    fs_random_name(stage->name, "entry-");
+    store_temporary(cd, stage->name, "entry");
     stage->dir = fs_make_directory(cd->stage, stage->name, cd->directory_mode);
     if (stage->dir < 0 || blobs_make(cd, stage->dir, &stage->blobs) < 0)
         return store_error(cd, errno, cd->stage, ".", err, "cannot make a stage in %s/" STORE_OWN,
@@ -151,7 +151,7 @@ int oci_stage_take(struct cachedir_stage *stage, const struct descriptor *blob, 
                           blob->size, stage->distrust, err);
     if (given == 0)
         given = adopt_from(stage, &stage->digest, blob, to, err);
-    if (given == 0 && pool_holder(cd, &blob->digest, &holder))
+    for (size_t i = 0; given == 0 && pool_holder(cd, &blob->digest, i, &holder); i++)
         given = adopt_from(stage, &holder, blob, to, err);
     return given;
 }
@@ -329,7 +329,7 @@ static int swap_in(struct cachedir_stage *stage, struct error *err)
     if (renameat2(cd->stage, stage->name, cd->root, name, RENAME_EXCHANGE) == 0)
         return 0;
     char away[FS_NAME_MAX];
-    fs_random_name(away, "entry-");
+    store_temporary(cd, away, "entry");
     int trash = cd->trash;
     int r = renameat(cd->root, name, trash, away);
     if (r < 0 && (errno == EACCES || errno == EPERM)) {

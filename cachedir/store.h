@@ -57,6 +57,8 @@ struct cachedir {
 
     int root, own, partial, stage, trash, aliases, blob_locks, entry_locks; /* -1: not there */
     struct blobs pool;
+    char run[FS_NAME_MAX]; /* what our temporary names begin with */
+    struct cachedir_lock *run_lock;
 
     pthread_mutex_t mutex;
     char **told;
@@ -105,6 +107,14 @@ int lock_take(struct cachedir *cd, int dir, const char *name, bool remove,
 /* false: it was granted because this volume refuses locks. */
 bool lock_is_held(const struct cachedir_lock *lock);
 
+/* ---- temporary.c ---- */
+
+/* Sweep what dead runs of this machine left, and let ours be seen to live until cachedir_close().
+ */
+int store_begin_run(struct cachedir *cd, struct error *err);
+/* A name for something in the making, in .basewarm/stage or trash: "run-...-<what>-<random>". */
+void store_temporary(const struct cachedir *cd, char name[FS_NAME_MAX], const char *what);
+
 /* ---- pool.c: blobs, wherever they are ---- */
 
 int blobs_open(int dir, struct blobs *ret); /* blobs/ below dir; -1, errno */
@@ -117,6 +127,8 @@ int blobs_make_directory(struct cachedir *cd, struct blobs *b, const struct dige
 
 /* Does a regular file of this size that we can read stand there? */
 bool pool_has(int dir, const char *name, int64_t size, struct stat *ret);
+/* Forget which files were found good: they are hashed again when they are needed. */
+void pool_distrust(struct cachedir *cd);
 /* Hash the part of a file that begins at `start`, or WHOLE_FILE; ERROR_DIGEST when it is not what
  * digest and size say. *stop (NULL: never) ends it with ERROR_INTERRUPTED. */
 int pool_hash(int fd, int64_t start, const struct digest *digest, int64_t size,
@@ -140,8 +152,9 @@ int pool_put(struct cachedir *cd, int from, const char *name, const struct diges
 /* Put (from, name) in the place of (to, name2) by link and rename, or copy and rename. */
 int pool_replace(struct cachedir *cd, int from, const char *name, int to, const char *name2,
                  struct error *err);
-/* An entry of kaniko's own that holds `digest` while the pool does not; false: none. */
-bool pool_holder(struct cachedir *cd, const struct digest *digest, struct digest *ret_entry);
+/* The n-th entry, from 0, that holds `digest` while the pool does not; false: no more. */
+bool pool_holder(struct cachedir *cd, const struct digest *digest, size_t n,
+                 struct digest *ret_entry);
 
 /* ---- names.c ---- */
 

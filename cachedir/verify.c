@@ -208,7 +208,8 @@ static int check_pool(struct verification *v, struct error *err)
     return 0;
 }
 
-/* index.json is derived: what it names must be there. */
+/* index.json is derived: a name that is left over is told, and is no problem. Whoever was stopped
+ * between an entry and its name leaves one; the next run that writes drops it. */
 static int check_names(struct verification *v, struct error *err)
 {
     struct cachedir_name *names;
@@ -221,8 +222,10 @@ static int check_names(struct verification *v, struct error *err)
             continue;
         cleanup_free char *reference = text_foreign_str(names[i].reference);
         cleanup_free char *what =
-            xasprintf("%s is said to be %s, which is not here", reference, names[i].manifest.text);
-        tell(v, "index.json", what);
+            xasprintf("%s is still said to be %s, which is gone: the next run drops the name",
+                      reference, names[i].manifest.text);
+        if (v->options->note)
+            v->options->note(v->userdata, "index.json", what);
     }
     cachedir_names_free(names, count);
     return 0;
@@ -425,6 +428,8 @@ int cachedir_verify(struct cachedir *cd, const struct cachedir_verify_options *o
     pthread_mutex_init(&v.mutex, NULL);
 
     int r = gather(&v, err);
+    if (!options->quick)
+        pool_distrust(cd); /* what is bad now may have been good before */
     if (r == 0 && !options->quick)
         read_on_all_cores(&v);
     if (r == 0 && stopped(&v))

@@ -246,11 +246,12 @@ make_certificates() {
         -keyout server.key -out server.pem 2>/dev/null
 }
 
-# nginx in front of the registry, plain or with TLS; directives for its location / on stdin. Sets
-# $front (127.0.0.1:PORT; localhost and registry.localhost are in the certificate, too), $front_port
-# and $nginx_log.
-start_nginx() { # [tls]
-    local tls=${1:-} directives
+# nginx in front of the registry, plain or with TLS (and HTTP/2); directives for its location / on
+# stdin, $nginx_server holds more for its server. Sets $front (127.0.0.1:PORT; localhost and registry.localhost are in the
+# certificate, too), $front_port and $nginx_log.
+nginx_server=
+start_nginx() { # [tls [http2]]
+    local tls=${1:-} http2=${2:-} directives
     directives=$(cat)
     [ -z "$tls" ] || make_certificates
     nginx_log=$scratch/nginx.log
@@ -271,7 +272,8 @@ http {
     uwsgi_temp_path $scratch/nginx/uwsgi;
     scgi_temp_path $scratch/nginx/scgi;
     server {
-        listen 127.0.0.1:$front_port${tls:+ ssl};
+        listen 127.0.0.1:$front_port${tls:+ ssl}${http2:+ http2};
+        $nginx_server
         ${tls:+ssl_certificate $scratch/server.pem;}
         ${tls:+ssl_certificate_key $scratch/server.key;}
         location / {
@@ -306,4 +308,5 @@ write_login() { # FILE REGISTRY USER PASSWORD
     mkdir -p "$(dirname "$1")"
     jq -n --arg host "$2" --arg auth "$(printf %s:%s "$3" "$4" | base64 -w0)" \
         '{auths: {($host): {auth: $auth}}}' >"$1"
+    chmod 600 "$1"
 }

@@ -4,19 +4,8 @@
 #include "cachedir/text.h"
 
 #include <jansson.h>
-#include <malloc.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <pthread.h>
 #include <string.h>
 #include <strings.h>
-
-void secret_free(char *text)
-{
-    if (text)
-        OPENSSL_cleanse(text, strlen(text));
-    free(text);
-}
 
 void credential_copy(struct credential *to, const struct credential *from)
 {
@@ -55,29 +44,6 @@ bool credential_equal(const struct credential *a, const struct credential *b)
            same(a->identity_token, b->identity_token) && same(a->registry_token, b->registry_token);
 }
 
-static void *json_allocate(size_t size)
-{
-    return xmalloc(size);
-}
-
-static void json_wipe(void *block)
-{
-    if (block)
-        OPENSSL_cleanse(block, malloc_usable_size(block));
-    free(block);
-}
-
-static void set_json_functions(void)
-{
-    json_set_alloc_funcs(json_allocate, json_wipe);
-}
-
-void secret_json_memory(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, set_json_functions);
-}
-
 static void json_release(json_t **json)
 {
     json_decref(*json);
@@ -90,6 +56,14 @@ static void entry_release(struct auth_entry *e)
     free(e->repository);
     credential_release(&e->credential);
     free(e->helper);
+}
+
+bool auth_file_has_secrets(const struct auth_file *f)
+{
+    for (size_t i = 0; i < f->count; i++)
+        if (credential_is_set(&f->entries[i].credential))
+            return true;
+    return false;
 }
 
 void auth_file_release(struct auth_file *f)
@@ -132,42 +106,6 @@ static int nonsense(const char *name, const char *key, const char *why, struct e
     return error_set(err, ERROR_CONFIG, "%s: \"%s\": %s", name, shown, why);
 }
 
-/* Base64 as shells wrap it, with or without its padding. NULL when it is not that. */
-static char *decode_base64(const char *text)
-{
-    size_t len = 0, room = strlen(text) + 4;
-    char *clean = xmalloc(room);
-    for (const char *p = text; *p; p++)
-        if (!strchr(" \t\r\n", *p))
-            clean[len++] = *p;
-    while (len > 0 && clean[len - 1] == '=')
-        len--;
-    size_t padding = (4 - len % 4) % 4;
-    clean[len] = '\0';
-    bool good = padding != 3 && strspn(clean, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                              "abcdefghijklmnopqrstuvwxyz0123456789+/") == len;
-    memset(clean + len, '=', padding);
-    clean[len + padding] = '\0';
-    unsigned char *out = xcalloc(1, room);
-    int n = good ? EVP_DecodeBlock(out, (const unsigned char *)clean, (int)(len + padding)) : -1;
-    secret_free(clean);
-    if (n < (int)padding) {
-        free(out);
-        return NULL;
-    }
-    size_t decoded = (size_t)n - padding;
-    /* Docker pads passwords with NULs, and strips them. One in the middle is none of its own. */
-    while (decoded > 0 && out[decoded - 1] == '\0')
-        decoded--;
-    if (memchr(out, '\0', decoded)) {
-        OPENSSL_cleanse(out, room);
-        free(out);
-        return NULL;
-    }
-    out[decoded] = '\0';
-    return (char *)out;
-}
-
 static bool has_control(const char *text)
 {
     for (const char *p = text; *p; p++)
@@ -199,7 +137,7 @@ static int take_text(const json_t *object, const char *member, char **ret, const
 static int take_auth(const char *auth, struct credential *c, const char *name, const char *key,
                      struct error *err)
 {
-    cleanup_secret char *text = decode_base64(auth);
+    cleanup_secret char *text = secret_base64(auth);
     char *colon = text ? strchr(text, ':') : NULL;
     if (!colon || colon == text)
         return nonsense(name, key, "auth is not the base64 of USER:PASSWORD", err);

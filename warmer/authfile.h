@@ -13,11 +13,12 @@
 #pragma once
 
 #include "cachedir/error.h"
+#include "secret.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#define AUTH_FILE_BYTES_MAX (1 << 20)
+#define AUTH_FILE_BYTES_MAX SECRET_FILE_BYTES_MAX
 #define AUTH_FILE_ENTRIES_MAX 4096
 
 struct credential { /* secrets, wiped when released; NULL is what there is not */
@@ -32,18 +33,6 @@ void credential_release(struct credential *c);
 #define cleanup_credential __attribute__((cleanup(credential_release)))
 bool credential_is_set(const struct credential *c);
 bool credential_equal(const struct credential *a, const struct credential *b);
-/* Free a string and what it says. Takes NULL. */
-void secret_free(char *text);
-static inline void secret_free_p_(char **text)
-{
-    secret_free(*text);
-}
-#define cleanup_secret __attribute__((cleanup(secret_free_p_)))
-
-/* From now on all that jansson frees is wiped: it keeps copies of every string. Before there are
- * threads; again does nothing. (What it had before came from malloc, too.) */
-void secret_json_memory(void);
-
 struct auth_entry {
     char *registry;   /* "docker.io" for each of its names */
     char *repository; /* "" or the path behind it */
@@ -63,6 +52,8 @@ struct auth_file {
  */
 int auth_file_parse(const char *bytes, size_t len, const char *name, bool dockercfg,
                     struct auth_file *ret, struct error *err);
+/* Is there any credential in it? */
+bool auth_file_has_secrets(const struct auth_file *f);
 void auth_file_release(struct auth_file *f);
 #define cleanup_auth_file __attribute__((cleanup(auth_file_release)))
 

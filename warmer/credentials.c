@@ -4,13 +4,13 @@
  */
 #include "credentials.h"
 
+#include "asked.h"
 #include "cachedir/alloc.h"
 #include "cachedir/text.h"
+#include "helper.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <openssl/crypto.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -36,6 +36,8 @@ struct credentials {
     pthread_mutex_t mutex;
     char **said; /* what was told once already */
     size_t said_count;
+
+    struct asked *asked; /* has a mutex of its own */
 };
 
 static const char *environment(const char *name)
@@ -93,43 +95,6 @@ static void add_sources(struct credentials *c)
 
 /* ---- reading ---- */
 
-/* All of a file, which may be a pipe. *ret is owned, and must be wiped: *ret_len bytes. */
-static int read_all(int fd, const char *name, char **ret, size_t *ret_len, struct error *err)
-{
-    size_t len = 0, room = 4096;
-    char *bytes = xmalloc(room);
-    for (;;) {
-        if (len == room) {
-            char *bigger = xmalloc(room * 2);
-            memcpy(bigger, bytes, len);
-            OPENSSL_cleanse(bytes, len);
-            free(bytes);
-            bytes = bigger;
-            room *= 2;
-        }
-        ssize_t n = read(fd, bytes + len, room - len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n > 0)
-            len += (size_t)n;
-        if (n == 0 && len <= AUTH_FILE_BYTES_MAX) {
-            *ret = bytes;
-            *ret_len = len;
-            return 0;
-        }
-        if (n < 0 || len > AUTH_FILE_BYTES_MAX) {
-            int errnum = errno;
-            OPENSSL_cleanse(bytes, len);
-            free(bytes);
-            if (n < 0)
-                return error_set(err, ERROR_CONFIG, "%s: cannot read it: %s", name,
-                                 strerror(errnum));
-            return error_set(err, ERROR_CONFIG, "%s: more than %d bytes", name,
-                             AUTH_FILE_BYTES_MAX);
-        }
-    }
-}
-
 static void say(struct credentials *c, bool warning, const char *message)
 {
     void (*tell)(void *, const char *) = warning ? c->options.warn : c->options.debug;
@@ -137,68 +102,64 @@ static void say(struct credentials *c, bool warning, const char *message)
         tell(c->options.userdata, message);
 }
 
-/* A file that cannot be opened: 0 and nothing read, if one may go on without it. */
-static int not_opened(struct credentials *c, const struct source *s, int errnum, struct error *err)
+/* With the mutex held, or before there are threads. Takes `message`. */
+static void say_once(struct credentials *c, bool warning, char *message)
 {
-    bool absent = errnum == ENOENT || errnum == ENOTDIR;
-    if (s->must_exist || (s->demanded && !absent))
-        return error_set(err, ERROR_CONFIG, "%s: cannot open it: %s", s->name, strerror(errnum));
-    if (!absent) { /* another user's home, say */
-        cleanup_free char *message =
-            xasprintf("%s: cannot open it: %s: going on without", s->name, strerror(errnum));
-        say(c, false, message);
-    }
-    return 0;
+    for (size_t i = 0; i < c->said_count; i++)
+        if (strcmp(c->said[i], message) == 0) {
+            free(message);
+            return;
+        }
+    *array_add(c->said, c->said_count) = message;
+    say(c, warning, message);
 }
 
-static int read_file(struct credentials *c, const struct source *s, char **ret, size_t *ret_len,
-                     bool *ret_regular, struct error *err)
+static int read_bytes(struct credentials *c, const struct source *s, struct secret_file *ret,
+                      struct error *err)
 {
-    cleanup_close int fd = open(s->name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
-        return not_opened(c, s, errno, err);
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return error_set(err, ERROR_CONFIG, "%s: %s", s->name, strerror(errno));
-    if (S_ISDIR(st.st_mode))
-        return error_set(err, ERROR_CONFIG,
-                         "%s is a directory, not a file: was a Secret mounted one level too deep?",
-                         s->name);
-    *ret_regular = S_ISREG(st.st_mode);
-    return read_all(fd, s->name, ret, ret_len, err);
+    *ret = (struct secret_file){.regular = true};
+    if (!s->is_file) {
+        const char *value = environment(DOCKER_AUTH_CONFIG);
+        ret->bytes = xstrdup(value ? value : "");
+        ret->len = strlen(ret->bytes);
+        return 0;
+    }
+    struct error failed = {0};
+    bool hidden = !s->demanded && access(s->name, R_OK) < 0 && errno == EACCES;
+    if (hidden) { /* another user's home, say */
+        cleanup_free char *message =
+            xasprintf("%s: cannot open it: %s: going on without", s->name, strerror(EACCES));
+        say(c, false, message);
+        return 0;
+    }
+    if (secret_file_read(s->name, ret, &failed) < 0) {
+        error_move(err, &failed);
+        return -1;
+    }
+    if (!ret->bytes && s->must_exist)
+        return error_set(err, ERROR_CONFIG, "%s: cannot open it: %s", s->name, strerror(ENOENT));
+    return 0;
 }
 
 /* With the mutex held, or before there are threads. What fails leaves the source as it was. */
 static int read_source(struct credentials *c, struct source *s, struct error *err)
 {
-    char *bytes = NULL;
-    size_t len = 0;
-    bool regular = true;
-    if (s->is_file) {
-        if (read_file(c, s, &bytes, &len, &regular, err) < 0)
-            return -1;
-    } else {
-        const char *value = environment(DOCKER_AUTH_CONFIG);
-        bytes = xstrdup(value ? value : "");
-        len = strlen(bytes);
-        if (len > AUTH_FILE_BYTES_MAX) {
-            secret_free(bytes);
-            return error_set(err, ERROR_CONFIG, "%s: more than %d bytes", s->name,
-                             AUTH_FILE_BYTES_MAX);
-        }
-    }
+    cleanup_secret_file struct secret_file bytes;
     struct auth_file file = {0};
-    int result = bytes ? auth_file_parse(bytes, len, s->name, s->dockercfg, &file, err) : 0;
-    if (result == 0) {
-        auth_file_release(&s->file);
-        s->file = file;
-        s->present = bytes != NULL;
-        s->regular = regular;
-    }
-    if (bytes)
-        OPENSSL_cleanse(bytes, len);
-    free(bytes);
-    return result;
+    if (read_bytes(c, s, &bytes, err) < 0)
+        return -1;
+    if (bytes.bytes &&
+        auth_file_parse(bytes.bytes, bytes.len, s->name, s->dockercfg, &file, err) < 0)
+        return -1;
+    auth_file_release(&s->file);
+    s->file = file;
+    s->present = bytes.bytes != NULL;
+    s->regular = bytes.regular;
+    char *exposed =
+        s->is_file && auth_file_has_secrets(&file) ? secret_file_exposed(&bytes, s->name) : NULL;
+    if (exposed)
+        say_once(c, true, exposed);
+    return 0;
 }
 
 int credentials_new(const struct credentials_options *options, struct credentials **ret,
@@ -208,6 +169,7 @@ int credentials_new(const struct credentials_options *options, struct credential
     struct credentials *c = xcalloc(1, sizeof *c);
     c->options = *options;
     pthread_mutex_init(&c->mutex, NULL);
+    c->asked = asked_new();
     add_sources(c);
     for (size_t i = 0; i < c->count; i++)
         if (read_source(c, &c->sources[i], err) < 0) {
@@ -218,10 +180,16 @@ int credentials_new(const struct credentials_options *options, struct credential
     return 0;
 }
 
+void credentials_stop(struct credentials *c)
+{
+    asked_stop(c->asked);
+}
+
 void credentials_free(struct credentials *c)
 {
     if (!c)
         return;
+    asked_free(c->asked);
     for (size_t i = 0; i < c->count; i++) {
         free(c->sources[i].name);
         auth_file_release(&c->sources[i].file);
@@ -234,7 +202,8 @@ void credentials_free(struct credentials *c)
     free(c);
 }
 
-void credentials_reload(struct credentials *c)
+/* Secrets are rotated under long runs. What cannot be read now stays as it was. */
+static void reload(struct credentials *c)
 {
     pthread_mutex_lock(&c->mutex);
     for (size_t i = 0; i < c->count; i++) {
@@ -253,40 +222,113 @@ void credentials_reload(struct credentials *c)
 
 /* ---- finding ---- */
 
-/* With the mutex held. */
-static void say_once(struct credentials *c, bool warning, char *message)
+bool credentials_have_helper(const char *name)
 {
-    for (size_t i = 0; i < c->said_count; i++)
-        if (strcmp(c->said[i], message) == 0) {
-            free(message);
-            return;
-        }
-    *array_add(c->said, c->said_count) = message;
-    say(c, warning, message);
+    return strcmp(name, "env") == 0;
 }
 
-static bool take(struct credentials *c, struct source *s, const char *registry,
-                 const char *repository, struct credential *ret)
+static bool is_enabled(const struct credentials *c, const char *name)
 {
-    const struct auth_entry *e = auth_file_find(&s->file, registry, repository);
-    const char *helper = e ? e->helper : s->file.helper;
-    if (!e && !helper)
-        return false;
-    if (!helper) {
-        credential_copy(ret, &e->credential);
-        say_once(c, false, xasprintf("credentials for %s: %s", registry, s->name));
+    if (!c->options.helpers)
         return true;
-    }
-    cleanup_free char *shown = text_foreign_str(helper);
-    say_once(c, true,
-             xasprintf("%s leaves %s to the credential helper \"%s\", which cannot be run from "
-                       "here: going on without",
-                       s->name, e ? registry : "all else", shown));
+    for (char **helper = c->options.helpers; *helper; helper++)
+        if (strcmp(*helper, name) == 0)
+            return true;
     return false;
 }
 
+static void say_found(struct credentials *c, const struct credential_query *q,
+                      const struct credential *found)
+{
+    pthread_mutex_lock(&c->mutex);
+    say_once(c, false, xasprintf("credentials for %s: %s", q->registry, found->source));
+    pthread_mutex_unlock(&c->mutex);
+}
+
+/* Does the source know? *ret_helper, owned, is whom it leaves the answer to. */
+static bool take(struct credentials *c, struct source *s, const struct credential_query *q,
+                 struct credential *ret, char **ret_helper)
+{
+    pthread_mutex_lock(&c->mutex);
+    const struct auth_entry *e = auth_file_find(&s->file, q->registry, q->repository);
+    const char *helper = e ? e->helper : s->file.helper;
+    *ret_helper = helper ? xstrdup(helper) : NULL;
+    bool found = e && !helper;
+    if (found)
+        credential_copy(ret, &e->credential);
+    pthread_mutex_unlock(&c->mutex);
+    return found;
+}
+
+/* ---- asking ---- */
+
+struct question {
+    struct credentials *c;
+    const struct credential_query *q;
+    const char *helper;
+};
+
+static int question_helper(void *userdata, struct answer *ret, struct error *err)
+{
+    static const char hub[] = "https://index.docker.io/v1/"; /* docker's name for it */
+    const struct question *asks = userdata;
+    const char *registry = asks->q->registry;
+    const char *server = strcmp(registry, "docker.io") == 0 ? hub : registry;
+    int result = helper_ask(asks->helper, server, HELPER_TIMEOUT_NS, asked_stopped(asks->c->asked),
+                            &ret->credential, err);
+    if (result > 0)
+        ret->credential.source = xasprintf("docker-credential-%s", asks->helper);
+    else if (result == 0)
+        ret->why = xasprintf("docker-credential-%s has none", asks->helper);
+    return result;
+}
+
+/* Another reason why there is no credential: the worst one's kind, all words. */
+static void add_trouble(struct error *trouble, enum error_kind kind, const char *message)
+{
+    if (trouble->kind == ERROR_NONE) {
+        (void)error_set(trouble, kind, "%s", message);
+        return;
+    }
+    cleanup_free char *before = take_ptr(trouble->message);
+    (void)error_set(trouble, error_worse(trouble->kind, kind), "%s; %s", before, message);
+}
+
+static bool ask(struct credentials *c, struct question *asks, const char *key,
+                ask_function function, struct credential *ret, struct error *trouble)
+{
+    struct answer answer;
+    cleanup_error struct error failed = {0};
+    int result = asked_get(c->asked, key, asks->q->refused, function, asks, &answer, &failed);
+    if (result > 0) {
+        *ret = answer.credential;
+        answer.credential = (struct credential){0};
+        say_found(c, asks->q, ret);
+    } else if (result == 0 && answer.why) {
+        add_trouble(trouble, ERROR_REFUSED, answer.why);
+    } else if (result < 0) {
+        add_trouble(trouble, failed.kind, failed.message);
+        pthread_mutex_lock(&c->mutex);
+        if (failed.kind != ERROR_INTERRUPTED)
+            say_once(c, true,
+                     xasprintf("credentials for %s: %s: going on without", asks->q->registry,
+                               failed.message));
+        pthread_mutex_unlock(&c->mutex);
+    }
+    answer_release(&answer);
+    return result > 0;
+}
+
+static bool ask_helper(struct credentials *c, const struct credential_query *q, const char *helper,
+                       struct credential *ret, struct error *trouble)
+{
+    cleanup_free char *key = xasprintf("helper %s\n%s", helper, q->registry);
+    struct question asks = {.c = c, .q = q, .helper = helper};
+    return ask(c, &asks, key, question_helper, ret, trouble);
+}
+
 /* The rule of kaniko's "env" helper. */
-static bool take_environment(struct credentials *c, const char *registry, struct credential *ret)
+static bool take_environment(const char *registry, struct credential *ret)
 {
     /* It knows the Hub by another name. */
     cleanup_free char *host =
@@ -310,23 +352,35 @@ static bool take_environment(struct credentials *c, const char *registry, struct
         ret->password = xstrdup(password);
         if (strcmp(user, "<token>") == 0)
             ret->identity_token = xstrdup(password);
-        say_once(c, false, xasprintf("credentials for %s: %s", registry, ret->source));
         return true;
     }
     return false;
 }
 
-bool credentials_find(struct credentials *c, const char *registry, const char *repository,
-                      struct credential *ret)
+bool credentials_find(struct credentials *c, const struct credential_query *q,
+                      struct credential *ret, struct error *trouble)
 {
-    bool found = false;
     *ret = (struct credential){0};
-    pthread_mutex_lock(&c->mutex);
-    for (size_t i = 0; i < c->count && !found; i++)
-        found = take(c, &c->sources[i], registry, repository, ret);
-    found = found || take_environment(c, registry, ret);
-    pthread_mutex_unlock(&c->mutex);
-    return found;
+    if (q->refused)
+        reload(c);
+    for (size_t i = 0; i < c->count; i++) {
+        cleanup_free char *helper = NULL;
+        if (take(c, &c->sources[i], q, ret, &helper)) {
+            say_found(c, q, ret);
+            error_clear(trouble);
+            return true;
+        }
+        if (helper && ask_helper(c, q, helper, ret, trouble)) {
+            error_clear(trouble);
+            return true;
+        }
+    }
+    if (is_enabled(c, "env") && take_environment(q->registry, ret)) {
+        say_found(c, q, ret);
+        error_clear(trouble);
+        return true;
+    }
+    return false;
 }
 
 char *credentials_missing(struct credentials *c, const char *registry)

@@ -117,12 +117,19 @@ char *failure_words(const char *body, size_t len, const char *content_type)
     if (*body == '<') {
         cleanup_free char *code = element(body, len, "Code");
         cleanup_free char *message = element(body, len, "Message");
-        return join(code, message);
+        cleanup_free char *title = code || message ? NULL : element(body, len, "title");
+        return join(code, message ? message : title);
     }
     if (!content_type || strncasecmp(content_type, "text/plain", 10) != 0)
         return NULL;
     const char *end = memchr(body, '\n', len);
     return text_foreign(body, end ? (size_t)(end - body) : len);
+}
+
+/* nginx's 495 and 496, which it sends as 400. */
+static bool wants_certificate(int status, const char *words)
+{
+    return status == 400 && words && strstr(words, "SSL certificate");
 }
 
 int failure_set(enum http_method method, const char *url, const struct http_response *r,
@@ -134,7 +141,9 @@ int failure_set(enum http_method method, const char *url, const struct http_resp
     cleanup_free char *words =
         r->body ? failure_words(r->body, (size_t)r->received, r->content_type) : NULL;
     const char *phrase = reason_phrase(r->status);
-    return error_set(err, failure_kind(r->status), "%s %s: %d%s%s%s%s", methods[method], shown,
-                     r->status, phrase ? " " : "", phrase ? phrase : "", words ? ": " : "",
-                     words ? words : "");
+    bool certificate = wants_certificate(r->status, words);
+    return error_set(err, certificate ? ERROR_REFUSED : failure_kind(r->status),
+                     "%s %s: %d%s%s%s%s%s", methods[method], shown, r->status, phrase ? " " : "",
+                     phrase ? phrase : "", words ? ": " : "", words ? words : "",
+                     certificate ? ": --registry-client-cert HOST=CRT,KEY gives one" : "");
 }

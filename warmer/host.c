@@ -274,9 +274,9 @@ static struct known *make_known(const struct hosts *hosts, const struct place *p
         .registry = xstrdup(place->registry),
         .authority = xstrdup(place->authority),
         .trust = trust_for(hosts, place->registry),
-        .plain_allowed = hosts->insecure_pull || holds(&hosts->insecure, place->registry) ||
-                         place_is_local(place->registry),
+        .plain_wanted = hosts->insecure_pull || holds(&hosts->insecure, place->registry),
     };
+    k->host.plain_allowed = k->host.plain_wanted || place_is_local(place->registry);
     k->scheme = k->host.plain_allowed ? HOST_UNKNOWN : HOST_HTTPS;
     return k;
 }

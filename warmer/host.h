@@ -31,6 +31,7 @@ struct host {
     char *authority;           /* what is connected to */
     const struct trust *trust; /* NULL: the roots alone */
     bool plain_allowed;        /* plain HTTP, when there is no TLS */
+    bool plain_wanted;         /* and when its certificate is not trusted */
 };
 
 /* Reads the certificates. ERROR_CONFIG, ERROR_USAGE. */

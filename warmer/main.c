@@ -2,6 +2,7 @@
  * warmer: from the command line to the exit code. The work is run.h's; here are the signals, the
  * deadline, and what is said at the end.
  */
+#include "helper.h"
 #include "metrics.h"
 #include "pin.h"
 #include "run.h"
@@ -15,6 +16,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -83,6 +85,10 @@ static void *watch_signals(void *userdata)
     struct watch *w = userdata;
     for (;;) {
         int number = wait_for_signal(w);
+        if (number == SIGCHLD) {
+            helper_reap_orphans();
+            continue;
+        }
         if (number > 0 && atomic_load(&w->caught))
             _exit(128 + number);
         if (number > 0) {
@@ -114,8 +120,10 @@ static void block_signals(sigset_t *ret)
     sigaddset(ret, SIGINT);
     sigaddset(ret, SIGTERM);
     sigaddset(ret, SIGHUP);
+    sigaddset(ret, SIGCHLD);
     (void)pthread_sigmask(SIG_BLOCK, ret, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGCHLD, SIG_DFL); /* ignored, as we may inherit it, helpers' ends are lost */
 }
 
 static struct watch the_watch = {.mutex = PTHREAD_MUTEX_INITIALIZER};
@@ -320,6 +328,7 @@ int main(int argc, char **argv)
     struct report_run about = {.started = time(NULL)};
     sigset_t signals;
 
+    (void)prctl(PR_SET_DUMPABLE, 0);      /* secrets do not get into core dumps, nor to debuggers */
     (void)setlocale(LC_CTYPE, "C.UTF-8"); /* for the width of what is printed */
     log_init(&(struct log_options){.level = LOG_INFO, .format = log_default_format()});
     block_signals(&signals);

@@ -221,27 +221,39 @@ static int ask_by(struct exchange *x, bool https, const char *authorization,
  * The first request to a registry that may speak plain HTTP: https, and, when that leads nowhere,
  * http. (A server that hangs instead of answering a TLS handshake costs a second.) When https was
  * only too slow, and http is answered with 400, which is what TLS servers say to it, https it is.
+ * A certificate that is not trusted is TLS all the same; only who was told that the registry is
+ * insecure goes on to http.
  */
 static int probe(struct exchange *x, struct registry_try *how, struct error *err)
 {
-    struct hosts *hosts = x->client->registries->hosts;
-    struct error failed = {0};
+    struct registries *r = x->client->registries;
+    struct error failed = {0}, plain = {0};
     x->first_look = true;
     int result = ask_by(x, true, NULL, how, &failed);
     x->first_look = false;
-    if (x->probing && (failed.kind == ERROR_TRANSIENT || x->response.no_tls)) {
-        x->doubted = x->response.timed_out;
-        registries_debug(x->client->registries, "%s: no TLS there, trying plain HTTP: %s",
-                         x->host->registry, failed.message);
-        error_clear(&failed);
-        result = ask_by(x, false, NULL, how, &failed);
-        if (x->probing && x->doubted && (result == 0 || failed.kind == ERROR_TRANSIENT)) {
+    const bool no_tls = failed.kind == ERROR_TRANSIENT || x->response.no_tls;
+    const bool untrusted = failed.kind == ERROR_CONFIG && !no_tls && x->host->plain_wanted;
+    if (x->probing && (no_tls || untrusted)) {
+        x->doubted = x->response.timed_out || untrusted;
+        registries_debug(r, "%s: trying plain HTTP: %s", x->host->registry, failed.message);
+        result = ask_by(x, false, NULL, how, &plain);
+        const bool is_tls =
+            x->probing && x->doubted && (result == 0 || plain.kind == ERROR_TRANSIENT);
+        if (is_tls && untrusted) {
+            error_clear(&plain);
+            result = -1; /* for the reason that is in `failed` */
+        } else {
+            error_clear(&failed);
+            error_move(&failed, &plain);
+        }
+        if (is_tls && !untrusted) {
             error_clear(&failed);
             result = ask_by(x, true, NULL, how, &failed);
         }
     }
-    if (x->probing) /* a certificate that is not trusted is TLS all the same */
-        host_scheme_found(hosts, x->host, failed.kind == ERROR_CONFIG ? HOST_HTTPS : HOST_UNKNOWN);
+    if (x->probing)
+        host_scheme_found(r->hosts, x->host,
+                          failed.kind == ERROR_CONFIG ? HOST_HTTPS : HOST_UNKNOWN);
     x->probing = x->doubted = false;
     if (result < 0)
         error_move(err, &failed);
@@ -319,6 +331,19 @@ static int get_token(struct exchange *x, const struct challenge *c, struct regis
     return result;
 }
 
+static bool find_credential(struct exchange *x, const struct credential *refused,
+                            struct credential *ret)
+{
+    const struct credential_query q = {.registry = x->place->registry,
+                                       .repository = x->place->repository,
+                                       .refused = refused,
+                                       .client = x->client->http,
+                                       .origin = x->origin,
+                                       .trust = x->host->trust};
+    error_clear(&x->dance.trouble);
+    return credentials_find(x->client->registries->credentials, &q, ret, &x->dance.trouble);
+}
+
 static void look_up(struct exchange *x)
 {
     struct dance *d = &x->dance;
@@ -328,8 +353,7 @@ static void look_up(struct exchange *x)
     d->looked = true;
     d->anonymous = host_is_anonymous(r->hosts, x->host, x->place->repository);
     if (!d->anonymous)
-        (void)credentials_find(r->credentials, x->place->registry, x->place->repository,
-                               &d->credential);
+        (void)find_credential(x, NULL, &d->credential);
 }
 
 /* The Authorization that the last challenge wants, as far as we have it: NULL is none. */
@@ -378,13 +402,11 @@ static void learn_challenge(struct exchange *x)
 static bool reread(struct exchange *x)
 {
     struct dance *d = &x->dance;
-    struct registries *r = x->client->registries;
     struct credential now;
     if (d->reread || d->anonymous)
         return false;
     d->reread = true;
-    credentials_reload(r->credentials);
-    (void)credentials_find(r->credentials, x->place->registry, x->place->repository, &now);
+    (void)find_credential(x, &d->credential, &now);
     bool changed = !credential_equal(&now, &d->credential);
     if (changed) {
         credential_release(&d->credential);
@@ -479,7 +501,12 @@ static void append_source(struct exchange *x, struct error *err)
     } else if (!source) {
         cleanup_free char *missing =
             credentials_missing(x->client->registries->credentials, x->place->registry);
-        err->message = xasprintf("%s; %s", said, missing);
+        const bool troubled = d->trouble.kind != ERROR_NONE;
+        err->message = xasprintf("%s; %s%s%s", said, missing, troubled ? "; " : "",
+                                 troubled ? d->trouble.message : "");
+        /* A helper that may do better next time is worth another try. */
+        if (troubled)
+            err->kind = error_worse(err->kind, d->trouble.kind);
     } else {
         err->message = xasprintf("%s; %s %s", said,
                                  d->had_authorization ? "with the credentials from"
@@ -575,6 +602,7 @@ void exchange_release(struct exchange *x)
     secret_free(x->asked);
     free(x->origin);
     credential_release(&x->dance.credential);
+    error_clear(&x->dance.trouble);
     free(x->dance.scope);
     free(x->dance.challenged_scope);
     secret_free(x->dance.token);

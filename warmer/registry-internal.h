@@ -70,6 +70,7 @@ struct exchange {
     struct dance {   /* of authorization */
         bool looked, anonymous, dropped; /* dropped: the credential was refused, and is not used */
         struct credential credential;
+        struct error trouble;   /* why there is none, if somebody was asked for it */
         char *scope;            /* what we ask for: the challenge's when ours was not enough */
         char *challenged_scope; /* what the last challenge named */
         char *token;            /* the one that was used last, of the cache's */

@@ -62,8 +62,10 @@ int registries_new(const struct registry_options *options, struct registries **r
 {
     struct registries *r = xcalloc(1, sizeof *r);
     r->options = *options;
-    const struct http_options http = {.stall_timeout_ns = options->stall_timeout_ns};
+    const struct http_options http = {.stall_timeout_ns = options->stall_timeout_ns,
+                                      .http2 = options->http2};
     const struct credentials_options credentials = {.authfiles = options->authfiles,
+                                                    .helpers = options->credential_helpers,
                                                     .warn = options->warn,
                                                     .debug = options->debug,
                                                     .userdata = options->userdata};
@@ -81,6 +83,7 @@ int registries_new(const struct registry_options *options, struct registries **r
 void registries_stop(struct registries *r)
 {
     http_stop(r->http);
+    credentials_stop(r->credentials);
     hosts_stop(r->hosts);
     token_cache_stop(r->tokens);
 }
@@ -308,7 +311,7 @@ static int ask_head(struct asking *a, const struct place *place, struct error *e
     if (exchange_run(&x, a->how, err) < 0)
         return error_prefix(err, "manifest");
     int status = x.response.status;
-    if (status == 403 && !x.elsewhere)
+    if ((status == 403 || status == 400) && !x.elsewhere)
         return show_reason(a, place, path, err);
     if (status == 405 || status == 501)
         return 0;

@@ -36,8 +36,10 @@ struct registry_options { /* all pointers are borrowed for the lifetime of struc
     char **mirrors;             /* of docker.io */
     bool skip_default_fallback; /* an error when no mirror has it */
     char **authfiles;           /* before the usual places */
+    char **credential_helpers;  /* "env", or a cloud's: those that may be used; NULL: all */
     bool anonymous_retry;       /* once, when a stored credential is refused */
     bool foreign_layers;        /* fetch layers with urls from there when no registry has them */
+    bool http2;                 /* offer it to servers with TLS */
     int64_t stall_timeout_ns;   /* below 1 KiB/s for so long */
     /* Told one line at a time, from any thread: warnings (rare), and details for -v debug. */
     void (*warn)(void *userdata, const char *message);

@@ -34,6 +34,14 @@ static void sum_up(struct run *run, const struct cachedir_prune_result *last)
     run->has_pruned = true;
 }
 
+static bool has_removed(const struct cachedir_prune_result *result)
+{
+    size_t count = 0;
+    for (int i = 0; i < CACHEDIR_PRUNE_REASONS; i++)
+        count += result->removed[i];
+    return count > 0;
+}
+
 int run_prune(struct run *run, struct error *err)
 {
     const struct settings *s = run->settings;
@@ -45,11 +53,11 @@ int run_prune(struct run *run, struct error *err)
         .dry_run = s->dry_run,
         .stop = &run->stop,
     };
-    struct cachedir_prune_result result;
-    if (cachedir_prune(run->cd, &how, tell, run, &result, err) < 0)
-        return error_prefix(err, "pruning");
-    sum_up(run, &result);
-    return 0;
+    struct cachedir_prune_result result = {0};
+    int r = cachedir_prune(run->cd, &how, tell, run, &result, err);
+    if (r == 0 || has_removed(&result)) /* what went before a failure counts, too */
+        sum_up(run, &result);
+    return r < 0 ? error_prefix(err, "pruning") : 0;
 }
 
 static int look(struct run *run, int64_t bytes, struct error *err)

@@ -94,6 +94,8 @@ static const struct option_spec options[] = {
     {"stall-timeout", 0, OPTION_DURATION, AT(stall_timeout_ns), "D", GROUP,
      "a transfer below 1 KiB/s for so long has stalled", "30s"},
     {"timeout", 0, OPTION_DURATION, AT(timeout_ns), "D", GROUP, "time for the whole run", "none"},
+    {"http2", 0, OPTION_BOOL, AT(registry.http2), NULL, GROUP,
+     "offer HTTP/2 to servers with TLS; HTTP/1.1 is faster for layers, and dies less often"},
 #undef GROUP
 #define GROUP "Pruning"
     {"prune", 0, OPTION_BOOL, AT(prune), NULL, GROUP,

@@ -20,7 +20,7 @@ for blob in $( (blobs_of base.json && blobs_of app.json) | sort -u); do
     expect_requests 1 GET "[a-z]+/blobs/$blob"
 done
 expect_clean
-expect_equal "$app $base" "$(cd "$cache" && printf '%s\n' * | sort | paste -sd ' ')" "the directory"
+expect_equal "$(printf '%s\n' "$app" "$base" | sort)" "$(ls "$cache")" "the directory"
 expect_equal docker-archive "$(cat "$cache/.basewarm/format")" "the format"
 
 step "an archive holds what the registry has, byte for byte, manifest.json first"

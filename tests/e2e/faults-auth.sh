@@ -39,6 +39,15 @@ jq -n --arg host "$main" '{auths: {($host): {identitytoken: "refresh-me"}}}' >"$
 row 0 6 auth-refresh/tiny ""
 saw 1 'POST /token/'
 row 0 7 auth-refresh-get/tiny ""
+mkdir helpers # a user "<token>" of a helper's is the same
+cat >helpers/docker-credential-refresh <<'SH'
+#!/bin/sh
+echo '{"Username":"<token>","Secret":"refresh-me"}'
+SH
+chmod 755 helpers/docker-credential-refresh
+jq -n --arg host "$main" '{credHelpers: {($host): "refresh"}}' >"$config"
+PATH=$scratch/helpers:$PATH row 0 6 auth-refresh/tiny ""
+saw 1 'POST /token/'
 jq -n --arg host "$main" '{auths: {($host): {registrytoken: "refresh-me"}}}' >"$config"
 row 0 7 auth-plain/tiny "trying without"
 row 77 3 auth-plain/tiny "401" --anonymous-retry=false

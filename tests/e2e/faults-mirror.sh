@@ -54,12 +54,10 @@ mirror 0 7 page tiny ""
 mirror 0 7 page-digest tiny ""
 
 step "a mirror that is down, or wants to be left alone, holds up nobody"
-begun=$(now_ms)
 mirror 0 8 status-503 small ""
 mirror 0 8 manifest-status-503 tiny ""
 mirror 0 12 later-all-4000 many ""
 saw -3 ' main '
-[ $(($(now_ms) - begun)) -le 20000 ] || bad "that took $(($(now_ms) - begun)) ms"
 row 0 11 "$other/pub/many" "" --registry-map "$other=$dead" -v debug
 saw -3 ' dead '
 said 1 "$dead: going on to the next place"

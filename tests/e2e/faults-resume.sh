@@ -46,6 +46,7 @@ for jobs in 1 8; do
     expect_exit 0 cachedir -c "$cache" verify
     keep_cache=1 row 0 0 big ""
     most=$((size - first + 16 * mib + 4 * mib)) # 4 MiB may have been under way
+    expect_clean
     echo "$jobs jobs: $first bytes before, $(sent blobs/) after"
     [ "$(sent blobs/)" -le $most ] || bad "$(sent blobs/) bytes after the kill, $first before"
 done

@@ -19,23 +19,32 @@ done
 expect_exit 0 usr/bin/warmer --version
 expect_exit 0 usr/bin/cachedir --version
 
-step "a program of ten lines finds header and library through pkg-config"
-cat >ten.c <<'C'
-#include <cachedir/cachedir.h>
-#include <stdio.h>
+step "the schemas of what the programs write as JSON"
+for schema in "$root"/docs/schemas/*.json; do
+    cmp "$schema" "usr/share/doc/basewarm/schemas/$(basename "$schema")"
+done
 
-int main(int argc, char **argv)
-{
-    struct cachedir_options options = {0};
-    struct error err = {0};
-    cleanup_cachedir struct cachedir *cd = NULL;
-    return argc != 2 || cachedir_open(argv[1], &options, &cd, &err) < 0 ? 1 : 0;
-}
-C
+step "an example program finds header and library through pkg-config"
 # shellcheck disable=SC2046  # words
-gcc -std=gnu11 -Wall -Wextra -Werror -o ten ten.c \
+gcc -std=gnu11 -Wall -Wextra -Werror -o would-hit "$root/tests/example/would-hit.c" \
     $(PKG_CONFIG_PATH=$scratch/usr/lib/pkgconfig pkg-config --cflags --libs --static cachedir)
 start_registry
-warm --image "$registry/base:1"
-expect_exit 0 ./ten "$cache"
-expect_exit 1 ./ten "$scratch/no-such-directory"
+warm --image "$registry/base:1" --image "$registry/app:1"
+base=$(digest_of base:1 "$platform")
+app=$(digest_of app:1 "$platform")
+
+step "what it says is what a builder would find"
+expect_exit 0 ./would-hit "$cache"
+expect_text out "^hit $base $registry/base:1\$"
+expect_text out "^hit $app $registry/app:1\$"
+touch -d '350 hours ago' "$cache/$app"
+expect_exit 1 ./would-hit "$cache"
+expect_text out "^hit $base "
+expect_text out "^miss $app $registry/app:1 \(expired\)\$"
+expect_exit 0 ./would-hit "$cache" 400h
+rm "$cache/$base"/blobs/sha256/*
+expect_exit 1 ./would-hit "$cache" 400h
+expect_text out "^miss $base .*\(.*[a-z].*\)\$"
+expect_exit 66 ./would-hit "$scratch/no-such-directory"
+expect_text err 'no-such-directory'
+expect_exit 64 ./would-hit "$cache" soon

@@ -41,6 +41,19 @@ for arguments in '-i xy' '-ixy' '--image=xy' '--image xy' '--image=xy --force' '
     expect_exit 0 warmer --check-args $arguments
 done
 
+step "cachedir --check-args: what was typed is looked at, and nothing else"
+for arguments in 'verify --repair' 'verify debian:12' 'prune --min-free 10% --keep debian:*' 'list -c no-such-directory' \
+    'convert --to oci' 'remove xy'; do
+    # shellcheck disable=SC2086  # words
+    expect_exit 0 cachedir $arguments --check-args
+    [ ! -s out ] || fail "cachedir $arguments --check-args did more"
+done
+for arguments in 'verify --quick --deep' 'verify a//b' 'prune --min-free much' 'list xy' 'du xy' 'doctor xy' \
+    'inspect' 'inspect a b' 'convert' 'remove' 'remove a//b' 'verify --mend'; do
+    # shellcheck disable=SC2086  # words
+    expect_exit 64 cachedir $arguments --check-args
+done
+
 step "--log-format json: one object a line"
 expect_exit 75 warmer -c "$cache" --image "127.0.0.1:$(free_port)/xy" --retries 0 --log-format json
 jq -e . err >/dev/null || {

@@ -49,6 +49,7 @@ expect_no_text "$file" pruned
 step "pruned: what the limits cost stands apart"
 warm -i "$registry/app:1" -i "$registry/base:docker"
 run 1 -i "$good" --max-size 1 --keep "$good" # cannot be met
+expect_text err 'app:1: evicted to meet the limits, although it was renewed only [0-9]+[ms].* ago'
 expect_equal "$(jq .pruned.evicted.count report)" "$(value 'pruned_entries{reason="evicted"}')" evicted
 [ "$(value 'pruned_entries{reason="evicted"}')" -eq 2 ] || fail "two should be evicted"
 [ "$(value 'pruned_bytes{reason="evicted"}')" -gt 0 ] || fail "evicting freed nothing"

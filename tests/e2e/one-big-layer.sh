@@ -15,9 +15,7 @@ for format in oci docker-archive; do
     step "format $format"
     : >"$nginx_log"
     rm -rf "$cache"
-    started=$(now_ms)
     warm --format $format --image "$front/big:1"
-    took=$(($(now_ms) - started))
     expect_exit 0 cachedir -c "$cache" verify
     expect_clean
 
@@ -28,6 +26,4 @@ for format in oci docker-archive; do
     bytes=$(awk '{ sum += $10 } END { print sum }' requests)
     [ "$bytes" -ge $size ] || fail "only $bytes bytes came"
     [ "$bytes" -le $((size + size / 10)) ] || fail "$bytes bytes came for a layer of $size"
-    echo "took $took ms, where one connection needs 24 s"
-    [ $took -le 15000 ] || fail "it was not shared"
 done

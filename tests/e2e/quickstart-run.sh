@@ -22,7 +22,6 @@ own=$(sed -n 's|^127.0.0.1:\([0-9]*\)/base:1 .*|\1|p' "$scratch/said")
 ! curl -s -o /dev/null "http://127.0.0.1:$own/v2/" || fail "quickstart's registry still runs"
 took=$((($(now_ms) - started) / 1000))
 echo "took $took s"
-[ $took -le 120 ] || fail "quickstart took $took s"
 for word in 'base:1' 'app:1' '--cache=true' '--cache-dir=' 'FROM .*@sha256:'; do
     expect_text "$scratch/said" "$word"
 done

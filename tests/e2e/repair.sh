@@ -53,13 +53,16 @@ repair "a blob that rotted, of both: both out of sight, and one blob is fetched"
 expect_exit 0 cachedir -c "$cache" verify
 rewarm 1
 
-repair "the pool lost it and the entry rotted: the other's copy is good" sh -c "
-    cp '$cache/blobs/sha256/$shared' good && rm '$cache/blobs/sha256/$shared' &&
-    rm '$cache/$base/blobs/sha256/$shared' && cp good '$cache/$base/blobs/sha256/$shared' &&
-    printf X | dd of='$cache/$app/blobs/sha256/$shared' bs=1 seek=50 conv=notrunc status=none"
-expect_text out "$app: mended"
-expect_exit 0 cachedir -c "$cache" verify
-rewarm 0
+for rotten in "$app" "$base"; do
+    [ "$rotten" = "$app" ] && good=$base || good=$app
+    repair "the pool lost it and one entry rotted: the other's copy is good" sh -c "
+        cp '$cache/blobs/sha256/$shared' good && rm '$cache/blobs/sha256/$shared' &&
+        rm '$cache/$good/blobs/sha256/$shared' && cp good '$cache/$good/blobs/sha256/$shared' &&
+        printf X | dd of='$cache/$rotten/blobs/sha256/$shared' bs=1 seek=50 conv=notrunc status=none"
+    expect_text out "$rotten: mended"
+    expect_exit 0 cachedir -c "$cache" verify
+    rewarm 0
+done
 
 step "nothing to repair: 0"
 expect_exit 0 cachedir -c "$cache" verify --repair

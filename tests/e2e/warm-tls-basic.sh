@@ -49,6 +49,10 @@ DOCKER_CONFIG=login refused 78
 expect_text err "$image.*certificate"
 expect_equal "" "$(cat "$nginx_log")" "requests"
 
+step "an insecure registry that speaks TLS: its certificate is verified all the same"
+DOCKER_CONFIG=login refused 78 --insecure-registry "$host"
+expect_text err "$image.*certificate"
+
 step "a CA file that is none: 78"
 echo "no certificate" >junk.pem
 DOCKER_CONFIG=login refused 78 --registry-certificate "$host=$scratch/junk.pem"

@@ -113,7 +113,7 @@ void assert_whole(struct fixture *f, const struct test_image *image)
     assert_int_equal(count_names(f, ".basewarm/partial"), 0);
     assert_int_equal(count_names(f, ".basewarm/stage"), 0);
     assert_int_equal(count_names(f, ".basewarm/trash"), 0);
-    assert_int_equal(count_names(f, ".basewarm/locks"), 0);
+    assert_true(count_names(f, ".basewarm/locks") <= 1); /* the run's own, where there are locks */
 }
 
 int warm(struct fixture *f, const struct test_image *image, bool distrust)

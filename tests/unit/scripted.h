@@ -138,6 +138,7 @@ __attribute__((unused)) static void scripted_login(const struct scripted *s, con
     cleanup_free char *file = xasprintf("%s/config.json", path);
     FILE *f = fopen(file, "we");
     assert_non_null(f);
+    assert_int_equal(fchmod(fileno(f), 0600), 0); /* else a warning says so */
     fprintf(f, "{\"auths\":{\"127.0.0.1:%u\":{\"username\":\"%s\",\"password\":\"secret\"}}}",
             s->one.port, user);
     fclose(f);

@@ -1,166 +1,21 @@
 #include "warmer/credentials.h"
 
 #include "cachedir/alloc.h"
-#include "corpus.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-/* "alice:secret", "bob:secret", ... */
+/* "alice:secret" */
 #define ALICE "YWxpY2U6c2VjcmV0"
-#define BOB "Ym9iOnNlY3JldA=="
-#define CAROL "Y2Fyb2w6czpl"
-
-/* ---- one file ---- */
-
-/* What is found, as "user|password|identity token|registry token" or "helper NAME" or "-". */
-static const struct {
-    const char *file, *registry, *repository, *want;
-} rows[] = {
-    {"{\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}", "a.io", "x/y", "alice|secret||"},
-    {"{\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}", "b.io", "x/y", "-"},
-    {"{\"auths\":{\"a.io:5000\":{\"auth\":\"" ALICE "\"}}}", "a.io", "x", "-"},
-    {"{\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}", "a.io:5000", "x", "-"},
-    {"{\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}", "xa.io", "x", "-"},
-    {"{\"auths\":{\"A.io\":{\"auth\":\"" ALICE "\"}}}", "a.IO", "x", "alice|secret||"},
-    {"{\"auths\":{\"[::1]:5000\":{\"auth\":\"" ALICE "\"}}}", "[::1]:5000", "x", "alice|secret||"},
-    /* The ways to write it. */
-    {"{\"auths\":{\"a.io\":{\"username\":\"u\",\"password\":\"p:q\"}}}", "a.io", "x", "u|p:q||"},
-    {"{\"auths\":{\"a.io\":{\"username\":\"u\"}}}", "a.io", "x", "u|||"},
-    {"{\"auths\":{\"a.io\":{\"username\":\"u\",\"password\":\"p\",\"auth\":\"" BOB "\"}}}", "a.io",
-     "x", "bob|secret||"},
-    {"{\"auths\":{\"a.io\":{\"auth\":\"" CAROL "\"}}}", "a.io", "x", "carol|s:e||"},
-    {"{\"auths\":{\"a.io\":{\"auth\":\"Ym9iOnNlY3JldA\"}}}", "a.io", "x", "bob|secret||"},
-    {"{\"auths\":{\"a.io\":{\"auth\":\"Ym9iOnNl\\nY3JldA==\\n\"}}}", "a.io", "x", "bob|secret||"},
-    {"{\"auths\":{\"a.io\":{\"auth\":\"Ym9iOnAAAA==\"}}}", "a.io", "x", "bob|p||"}, /* p NUL NUL */
-    {"{\"auths\":{\"a.io\":{\"auth\":\"Ym9iOg==\"}}}", "a.io", "x", "bob|||"},
-    {"{\"auths\":{\"a.io\":{\"identitytoken\":\"i\"}}}", "a.io", "x", "||i|"},
-    {"{\"auths\":{\"a.io\":{\"registrytoken\":\"r\"}}}", "a.io", "x", "|||r"},
-    {"{\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\",\"identitytoken\":\"i\"}}}", "a.io", "x",
-     "alice|secret|i|"},
-    {"{\"auths\":{\"a.io\":{\"username\":\"<token>\",\"password\":\"t\"}}}", "a.io", "x",
-     "<token>|t|t|"},
-    {"{\"auths\":{\"a.io\":{\"auth\":\"\",\"email\":5,\"username\":\"u\",\"password\":null}}}",
-     "a.io", "x", "u|||"},
-    /* Nothing at all. */
-    {"", "a.io", "x", "-"},
-    {" \n", "a.io", "x", "-"},
-    {"{}", "a.io", "x", "-"},
-    {"{\"auths\":null,\"credHelpers\":null,\"credsStore\":null}", "a.io", "x", "-"},
-    {"{\"auths\":{\"a.io\":{}}}", "a.io", "x", "-"},
-    /* The Hub's names. */
-    {"{\"auths\":{\"https://index.docker.io/v1/\":{\"auth\":\"" ALICE "\"}}}", "docker.io",
-     "library/debian", "alice|secret||"},
-    {"{\"auths\":{\"index.docker.io\":{\"auth\":\"" ALICE "\"}}}", "docker.io", "x/y",
-     "alice|secret||"},
-    {"{\"auths\":{\"docker.io\":{\"auth\":\"" ALICE "\"}}}", "docker.io", "x/y", "alice|secret||"},
-    {"{\"auths\":{\"registry-1.docker.io\":{\"auth\":\"" ALICE "\"}}}", "docker.io", "x/y",
-     "alice|secret||"},
-    {"{\"auths\":{\"hub.docker.io\":{\"auth\":\"" ALICE "\"}}}", "docker.io", "x/y", "-"},
-    /* URLs. */
-    {"{\"auths\":{\"https://a.io\":{\"auth\":\"" ALICE "\"}}}", "a.io", "x", "alice|secret||"},
-    {"{\"auths\":{\"http://a.io:5000/v2/\":{\"auth\":\"" ALICE "\"}}}", "a.io:5000", "x",
-     "alice|secret||"},
-    {"{\"auths\":{\"a.io/v1/\":{\"auth\":\"" ALICE "\"}}}", "a.io", "x", "alice|secret||"},
-    /* Paths: the most specific, by whole segments, wherever it stands. */
-    {"{\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"},\"a.io/x\":{\"auth\":\"" BOB
-     "\"},\"a.io/x/y\":{\"auth\":\"" CAROL "\"}}}",
-     "a.io", "x/y", "carol|s:e||"},
-    {"{\"auths\":{\"a.io/x/y\":{\"auth\":\"" CAROL "\"},\"a.io/x\":{\"auth\":\"" BOB
-     "\"},\"a.io\":{\"auth\":\"" ALICE "\"}}}",
-     "a.io", "x/z", "bob|secret||"},
-    {"{\"auths\":{\"a.io/x/y\":{\"auth\":\"" CAROL "\"},\"a.io\":{\"auth\":\"" ALICE "\"}}}",
-     "a.io", "x/yy", "alice|secret||"},
-    {"{\"auths\":{\"a.io/x\":{\"auth\":\"" BOB "\"}}}", "a.io", "xx/y", "-"},
-    {"{\"auths\":{\"a.io/x/\":{\"auth\":\"" BOB "\"}}}", "a.io", "x/y/z", "bob|secret||"},
-    {"{\"auths\":{\"a.io/x\":{},\"a.io\":{\"auth\":\"" ALICE "\"}}}", "a.io", "x/y",
-     "alice|secret||"},
-    {"{\"auths\":{\"docker.io/library\":{\"auth\":\"" BOB "\"}}}", "docker.io", "library/debian",
-     "bob|secret||"},
-    /* Helpers. */
-    {"{\"credHelpers\":{\"a.io\":\"ecr\"}}", "a.io", "x", "helper ecr"},
-    {"{\"credHelpers\":{\"a.io\":\"ecr\"},\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}", "a.io",
-     "x", "helper ecr"},
-    {"{\"credHelpers\":{\"b.io\":\"ecr\"},\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}", "a.io",
-     "x", "alice|secret||"},
-    {"{\"credsStore\":\"desktop\",\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}", "a.io", "x",
-     "alice|secret||"},
-};
-
-static char *describe(const struct auth_entry *e)
-{
-    if (!e)
-        return xstrdup("-");
-    if (e->helper)
-        return xasprintf("helper %s", e->helper);
-    const struct credential *c = &e->credential;
-    return xasprintf("%s|%s|%s|%s", c->username ? c->username : "", c->password ? c->password : "",
-                     c->identity_token ? c->identity_token : "",
-                     c->registry_token ? c->registry_token : "");
-}
-
-static void finds_in_a_file(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        cleanup_auth_file struct auth_file file = {0};
-        cleanup_error struct error err = {0};
-        if (auth_file_parse(rows[i].file, strlen(rows[i].file), "config.json", false, &file, &err))
-            fail_msg("%s: %s", rows[i].file, err.message);
-        cleanup_free char *got =
-            describe(auth_file_find(&file, rows[i].registry, rows[i].repository));
-        if (strcmp(got, rows[i].want) != 0)
-            fail_msg("%s: %s/%s: %s", rows[i].file, rows[i].registry, rows[i].repository, got);
-    }
-}
-
-static void reads_dockercfg(void **state)
-{
-    (void)state;
-    static const char text[] =
-        "{\"https://index.docker.io/v1/\":{\"auth\":\"" ALICE "\",\"email\":\"a@b\"}}";
-    cleanup_auth_file struct auth_file file = {0};
-    cleanup_error struct error err = {0};
-    assert_int_equal(auth_file_parse(text, strlen(text), ".dockercfg", true, &file, &err), 0);
-    assert_non_null(auth_file_find(&file, "docker.io", "library/debian"));
-}
-
-static void must_refuse(const char *name, const char *bytes, size_t len)
-{
-    cleanup_auth_file struct auth_file file = {0};
-    cleanup_error struct error err = {0};
-    if (auth_file_parse(bytes, len, "FILE", false, &file, &err) == 0)
-        fail_msg("taken: %s", name);
-    if (err.kind != ERROR_CONFIG || strncmp(err.message, "FILE: ", 6) != 0)
-        fail_msg("%s: %s", name, err.message);
-    if (strstr(err.message, "secret") || strstr(err.message, "c2VjcmV0"))
-        fail_msg("%s: a secret is shown: %s", name, err.message);
-    assert_int_equal(file.count, 0);
-}
-
-static void refuses_the_corpus(void **state)
-{
-    (void)state;
-    corpus_each("credentials/refused", must_refuse);
-}
-
-static void names_line_and_column(void **state)
-{
-    (void)state;
-    static const char text[] = "{\n  \"auths\": {\n    \"a.io\": [,]\n  }\n}\n";
-    cleanup_auth_file struct auth_file file = {0};
-    cleanup_error struct error err = {0};
-    assert_int_equal(auth_file_parse(text, strlen(text), "/x/config.json", false, &file, &err), -1);
-    assert_int_equal(err.kind, ERROR_CONFIG);
-    assert_non_null(strstr(err.message, "/x/config.json: line 3, column 14: not JSON"));
-}
 
 /* ---- places ---- */
 
@@ -187,6 +42,8 @@ static int set_up(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
         unsetenv(variables[i]);
+    if (setenv("PATH", "/usr/bin:/bin", 1) < 0)
+        return -1;
     (void)snprintf(directory, sizeof directory, "/tmp/test-credentials-XXXXXX");
     if (!mkdtemp(directory))
         return -1;
@@ -200,6 +57,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
+    if (setenv("PATH", "/usr/bin:/bin", 1) < 0)
+        return -1;
     cleanup_free char *command = xasprintf("rm -rf '%s'", directory);
     return system(command) == 0 ? 0 : -1; /* NOLINT: a fixed command in a test */
 }
@@ -217,6 +76,7 @@ static char *write_file(const char *name, const char *content)
     FILE *f = fopen(path, "we");
     assert_non_null(f);
     assert_true(fputs(content, f) >= 0);
+    assert_int_equal(fchmod(fileno(f), 0600), 0);
     assert_int_equal(fclose(f), 0);
     return path;
 }
@@ -263,10 +123,23 @@ static struct credentials *make(char **authfiles, struct said *said)
     return c;
 }
 
+/* As if the registry had refused what is known. */
+static void refuse(struct credentials *c, const char *registry)
+{
+    cleanup_credential struct credential refused = {0}, found = {0};
+    cleanup_error struct error trouble = {0};
+    struct credential_query q = {.registry = registry, .repository = "x/y"};
+    (void)credentials_find(c, &q, &refused, &trouble);
+    q.refused = &refused;
+    (void)credentials_find(c, &q, &found, &trouble);
+}
+
 static void expect_user(struct credentials *c, const char *registry, const char *want)
 {
     cleanup_credential struct credential found = {0};
-    bool is = credentials_find(c, registry, "x/y", &found);
+    cleanup_error struct error trouble = {0};
+    const struct credential_query q = {.registry = registry, .repository = "x/y"};
+    bool is = credentials_find(c, &q, &found, &trouble);
     const char *got = is ? found.username : "-";
     if (strcmp(got, want) != 0)
         fail_msg("%s: %s where %s was due", registry, got, want);
@@ -404,15 +277,15 @@ static void reads_again(void **state)
     expect_user(c, "a.io", "old");
     write_login("home/.docker/config.json", "a.io", "new");
     expect_user(c, "a.io", "old");
-    credentials_reload(c);
+    refuse(c, "a.io");
     expect_user(c, "a.io", "new");
     /* Half-written, or gone for a moment: what was known still is. */
     free(write_file("home/.docker/config.json", "{\"auths\""));
-    credentials_reload(c);
+    refuse(c, "a.io");
     expect_user(c, "a.io", "new");
     /* One that was not there before. */
     write_login("containers/auth.json", "a.io", "podman");
-    credentials_reload(c);
+    refuse(c, "a.io");
     expect_user(c, "a.io", "podman");
     credentials_free(c);
     assert_null(said.warnings);
@@ -436,37 +309,243 @@ static void names_where_it_looked(void **state)
     free(said.details);
 }
 
-static void helpers_are_told_of_once(void **state)
+/* ---- helpers ---- */
+
+/* bin/docker-credential-NAME, a shell script, which also counts its runs in the file NAME.runs;
+ * $PATH holds nothing else. */
+static void write_helper(const char *name, const char *script)
+{
+    cleanup_free char *file = xasprintf("bin/docker-credential-%s", name);
+    cleanup_free char *text = xasprintf(
+        "#!/bin/sh\nPATH=/usr/bin:/bin\necho \"$@\" >>%s/%s.runs\n%s\n", directory, name, script);
+    cleanup_free char *path = write_file(file, text);
+    assert_int_equal(chmod(path, 0700), 0);
+    *strrchr(path, '/') = '\0';
+    assert_int_equal(setenv("PATH", path, 1), 0);
+}
+
+static void expect_runs(const char *name, const char *want)
+{
+    cleanup_free char *path = xasprintf("%s/%s.runs", directory, name);
+    char got[256] = "";
+    FILE *f = fopen(path, "re");
+    if (f) {
+        got[fread(got, 1, sizeof got - 1, f)] = '\0';
+        (void)fclose(f);
+    }
+    if (strcmp(got, want) != 0)
+        fail_msg("%s ran as \"%s\", not \"%s\"", name, got, want);
+}
+
+static void asks_helpers(void **state)
 {
     (void)state;
     struct said said = {0};
-    free(write_file("home/.docker/config.json",
-                    "{\"credsStore\":\"desktop\",\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}"));
+    write_helper("named", "read server; echo \"{\\\"Username\\\":\\\"$server\\\",\\\"Secret\\\":"
+                          "\\\"hush\\\"}\"");
+    write_helper("store", "read server; echo \"{\\\"Username\\\":\\\"store $server\\\","
+                          "\\\"Secret\\\":\\\"hush\\\"}\"");
+    write_helper("none", "echo credentials not found in native keychain; exit 1");
+    free(write_file(
+        "home/.docker/config.json",
+        "{\"credsStore\":\"store\",\"credHelpers\":{\"b.io\":\"named\",\"d.io\":\"none\"},"
+        "\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}"));
+    write_login("containers/auth.json", "e.io", "file");
+    assert_int_equal(setenv("KANIKO_D_IO_USER", "env", 1), 0);
+    assert_int_equal(setenv("KANIKO_D_IO_PASSWORD", "p", 1), 0);
     struct credentials *c = make(NULL, &said);
     expect_user(c, "a.io", "alice");
+    expect_user(c, "b.io", "b.io");
+    expect_user(c, "b.io", "b.io");
+    expect_user(c, "c.io:5000", "store c.io:5000");
+    expect_user(c, "docker.io", "store https://index.docker.io/v1/");
+    expect_user(c, "e.io", "file"); /* an earlier place */
+    expect_user(c, "d.io", "env");  /* it has none: the next place */
+    expect_runs("named", "get\n");
+    expect_runs("store", "get\nget\n");
+    credentials_free(c);
     assert_null(said.warnings);
-    expect_user(c, "b.io", "-");
-    expect_user(c, "c.io", "-");
-    assert_non_null(strstr(said.warnings, "desktop"));
-    assert_ptr_equal(strchr(said.warnings, '\n'), strrchr(said.warnings, '\n'));
+    assert_non_null(strstr(said.details, "credentials for b.io: docker-credential-named"));
+    assert_null(strstr(said.details, "hush"));
+    free(said.details);
+    assert_int_equal(unsetenv("KANIKO_D_IO_USER"), 0);
+}
+
+static void failing_helpers_are_told_of_once(void **state)
+{
+    (void)state;
+    struct said said = {0};
+    write_helper("bad", "echo no agent runs here; exit 3");
+    free(write_file("home/.docker/config.json", "{\"credsStore\":\"bad\",\"credHelpers\":"
+                                                "{\"b.io\":\"absent\",\"c.io\":\"../evil\"}}"));
+    struct credentials *c = make(NULL, &said);
+    static const struct {
+        const char *registry;
+        enum error_kind kind;
+        const char *words;
+    } cases[] = {
+        {"a.io", ERROR_TRANSIENT, "docker-credential-bad: exit code 3: no agent runs here"},
+        {"a.io", ERROR_TRANSIENT, "docker-credential-bad: exit code 3: no agent runs here"},
+        {"b.io", ERROR_CONFIG, "docker-credential-absent is not in $PATH"},
+        {"c.io", ERROR_CONFIG, "\"../evil\" is no credential helper's name"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cleanup_credential struct credential found = {0};
+        cleanup_error struct error trouble = {0};
+        const struct credential_query q = {.registry = cases[i].registry, .repository = "x"};
+        assert_false(credentials_find(c, &q, &found, &trouble));
+        if (trouble.kind != cases[i].kind || !strstr(trouble.message, cases[i].words))
+            fail_msg("case %zu: %s", i, trouble.message);
+        if (!strstr(said.warnings, cases[i].words))
+            fail_msg("case %zu: no warning: %s", i, said.warnings);
+    }
+    expect_runs("bad", "get\n"); /* a failure stands for a while */
+    size_t lines = 0;
+    for (const char *p = said.warnings; *p; p++)
+        lines += *p == '\n';
+    assert_int_equal(lines, 3);
     credentials_free(c);
     free(said.details);
     free(said.warnings);
 }
 
+static void asks_helpers_again(void **state)
+{
+    (void)state;
+    struct said said = {0};
+    free(write_file("user", "first"));
+    write_helper("turn", "user=$(cat $(dirname $0)/../user); echo \"{\\\"Username\\\":"
+                         "\\\"$user\\\",\\\"Secret\\\":\\\"hush\\\"}\"");
+    free(write_file("home/.docker/config.json", "{\"credsStore\":\"turn\"}"));
+    struct credentials *c = make(NULL, &said);
+    expect_user(c, "a.io", "first");
+    free(write_file("user", "second"));
+    expect_user(c, "a.io", "first");
+    refuse(c, "a.io");
+    expect_user(c, "a.io", "second");
+    expect_runs("turn", "get\nget\n");
+    refuse(c, "a.io"); /* the same again: */
+    expect_runs("turn", "get\nget\nget\n");
+    refuse(c, "a.io"); /* that settles it for a while */
+    expect_runs("turn", "get\nget\nget\n");
+    /* A refused credential that is the cache's no more: what is known is given. */
+    cleanup_credential struct credential found = {0}, old = {.username = xstrdup("first"),
+                                                             .password = xstrdup("hush")};
+    cleanup_error struct error trouble = {0};
+    const struct credential_query q = {.registry = "a.io", .repository = "x", .refused = &old};
+    assert_true(credentials_find(c, &q, &found, &trouble));
+    assert_string_equal(found.username, "second");
+    expect_runs("turn", "get\nget\nget\n");
+    credentials_free(c);
+    assert_null(said.warnings);
+    free(said.details);
+}
+
+struct asker {
+    struct credentials *c;
+    bool found;
+};
+
+static void *ask_in_thread(void *userdata)
+{
+    struct asker *a = userdata;
+    cleanup_credential struct credential found = {0};
+    cleanup_error struct error trouble = {0};
+    const struct credential_query q = {.registry = "a.io", .repository = "x"};
+    a->found = credentials_find(a->c, &q, &found, &trouble);
+    return NULL;
+}
+
+static void one_question_at_a_time(void **state)
+{
+    (void)state;
+    struct said said = {0};
+    struct asker askers[8];
+    pthread_t threads[8];
+    write_helper("slow", "sleep 0.3; "
+                         "echo '{\"Username\":\"u\",\"Secret\":\"hush\"}'");
+    free(write_file("home/.docker/config.json", "{\"credsStore\":\"slow\"}"));
+    struct credentials *c = make(NULL, &said);
+    for (size_t i = 0; i < 8; i++) {
+        askers[i] = (struct asker){.c = c};
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_in_thread, &askers[i]), 0);
+    }
+    for (size_t i = 0; i < 8; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_true(askers[i].found);
+    }
+    expect_runs("slow", "get\n");
+    credentials_free(c);
+    free(said.details);
+}
+
+static void a_stop_ends_helpers(void **state)
+{
+    (void)state;
+    struct said said = {0};
+    struct asker askers[3];
+    pthread_t threads[3];
+    write_helper("hangs", "sleep 1000 & echo $! >$(dirname $0)/../child; sleep 1000");
+    free(write_file("home/.docker/config.json", "{\"credsStore\":\"hangs\"}"));
+    struct credentials *c = make(NULL, &said);
+    for (size_t i = 0; i < 3; i++) {
+        askers[i] = (struct asker){.c = c};
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_in_thread, &askers[i]), 0);
+    }
+    cleanup_free char *path = xasprintf("%s/child", directory);
+    struct stat st;
+    while (stat(path, &st) < 0 || st.st_size == 0)
+        (void)usleep(10000);
+    credentials_stop(c);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_false(askers[i].found);
+    }
+    credentials_free(c);
+    assert_null(said.warnings);
+    free(said.details);
+}
+
+static void warns_of_what_everybody_may_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *content;
+        mode_t mode;
+        bool warned;
+    } cases[] = {
+        {"{\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}", 0644, true},
+        {"{\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}", 0604, true},
+        {"{\"auths\":{\"a.io\":{\"auth\":\"" ALICE "\"}}}", 0640, false},
+        {"{\"auths\":{\"a.io\":{}},\"credsStore\":\"x\"}", 0644, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct said said = {0};
+        cleanup_free char *path = write_file("home/.docker/config.json", cases[i].content);
+        assert_int_equal(chmod(path, cases[i].mode), 0);
+        struct credentials *c = make(NULL, &said);
+        if ((said.warnings && strstr(said.warnings, "everybody may read it")) != cases[i].warned)
+            fail_msg("case %zu: %s", i, said.warnings ? said.warnings : "no warning");
+        credentials_free(c);
+        free(said.warnings);
+        free(said.details);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_in_a_file),
-        cmocka_unit_test(reads_dockercfg),
-        cmocka_unit_test(refuses_the_corpus),
-        cmocka_unit_test(names_line_and_column),
         cmocka_unit_test_setup_teardown(looks_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reads_kanikos_variables, set_up, tear_down),
         cmocka_unit_test_setup_teardown(says_what_keeps_it_from_reading, NULL, tear_down),
         cmocka_unit_test_setup_teardown(reads_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(names_where_it_looked, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(helpers_are_told_of_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(asks_helpers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(failing_helpers_are_told_of_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(asks_helpers_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_question_at_a_time, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stop_ends_helpers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(warns_of_what_everybody_may_read, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,6 +32,7 @@ static const struct {
      "expired</Message></Error>",
      "application/xml", "AccessDenied: Request has expired"},
     {"<html><h1>502</h1></html>", "text/html", NULL},
+    {"<html>\r\n<head><title>502 Bad Gateway</title></head>", "text/html", "502 Bad Gateway"},
     {"<Message>endless", "application/xml", NULL},
     {"404 page not found\n", "text/plain; charset=utf-8", "404 page not found"},
     {"404 page not found\n", NULL, NULL},
@@ -88,12 +89,28 @@ static void names_the_url_without_its_query(void **state)
     assert_string_equal(err.message, "GET https://a.io/v2/x: 403 Forbidden: DENIED: no");
 }
 
+static void a_certificate_is_wanted(void **state)
+{
+    (void)state;
+    char body[] = "<html><head><title>400 No required SSL certificate was sent</title></head>";
+    struct http_response r = {.status = 400, .body = body, .received = (int64_t)strlen(body)};
+    cleanup_error struct error err = {0};
+    assert_int_equal(failure_set(HTTP_GET, "https://a.io/v2/x", &r, &err), -1);
+    assert_int_equal(err.kind, ERROR_REFUSED);
+    assert_non_null(strstr(err.message, "No required SSL certificate was sent: --registry-client"));
+    error_clear(&err);
+    r.status = 404;
+    assert_int_equal(failure_set(HTTP_GET, "https://a.io/v2/x", &r, &err), -1);
+    assert_int_equal(err.kind, ERROR_NOT_FOUND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_words),
         cmocka_unit_test(sorts_statuses),
         cmocka_unit_test(names_the_url_without_its_query),
+        cmocka_unit_test(a_certificate_is_wanted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

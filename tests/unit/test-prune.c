@@ -1,7 +1,4 @@
-/*
- * Pruning: each rule by itself, then random histories against a model. After every step of those no
- * visible entry is broken, and nothing known is gone that no rule names.
- */
+/* Pruning: each rule by itself. What they do together is test-histories.c's. */
 #include "image.h"
 
 #include "cachedir/alloc.h"
@@ -372,110 +369,6 @@ static void test_remove_takes_one_and_its_blobs(void **state)
     error_clear(&err);
 }
 
-/* ---- histories ---- */
-
-static uint64_t seed;
-static unsigned random_below(unsigned n)
-{
-    seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (unsigned)((seed >> 33) % n);
-}
-
-struct model {
-    bool here[IMAGES];
-    int64_t age[IMAGES]; /* hours */
-};
-
-/* What a prune by age must leave and take, whatever else it does. */
-static void check_ages(const struct model *before, bool limited)
-{
-    for (size_t i = 0; i < IMAGES; i++) {
-        bool over = before->age[i] * HOUR > TTL + GRACE;
-        if (!before->here[i])
-            assert_false(has(i));
-        else if (over)
-            assert_false(has(i));
-        else if (!limited)
-            assert_true(has(i));
-    }
-}
-
-/* Under a limit no entry goes while an older one stays. */
-static void check_order(const struct model *before)
-{
-    for (size_t i = 0; i < IMAGES; i++)
-        for (size_t j = 0; j < IMAGES; j++)
-            if (before->here[i] && before->here[j] && before->age[i] < before->age[j] && !has(i))
-                assert_false(has(j));
-}
-
-static void one_step(struct model *m)
-{
-    struct error err = {0};
-    struct cachedir_prune_result r;
-    size_t i = random_below(IMAGES);
-    int64_t freed;
-
-    switch (random_below(8)) {
-    case 0:
-    case 1:
-    case 2:
-        warm(i);
-        m->here[i] = true;
-        m->age[i] = 0;
-        break;
-    case 3:
-        if (m->here[i]) {
-            m->age[i] = random_below(500);
-            age_image(i, m->age[i] * HOUR + 60);
-        }
-        break;
-    case 4:
-        r = prune((struct cachedir_prune_options){0});
-        check_ages(m, false);
-        assert_int_equal(r.size_after, r.size_before - r.freed[0] - r.freed[1] - r.freed[2] -
-                                           r.freed[3] - r.freed[4] - r.freed[5]);
-        break;
-    case 5: {
-        int64_t limit = random_below(6000);
-        r = prune((struct cachedir_prune_options){.limits.max_size = limit + 1});
-        check_ages(m, true);
-        check_order(m);
-        assert_true(r.limits_met && r.size_after <= limit + 1);
-        break;
-    }
-    case 6:
-        if (m->here[i])
-            assert_int_equal(cachedir_remove(f.cd, &f.images[i].digest, &freed, &err), 0);
-        break;
-    case 7: /* break it, and mend it */
-        if (m->here[i]) {
-            cleanup_free char *blob =
-                xasprintf("%s/blobs/sha256/%s", f.images[i].digest.text,
-                          digest_hex(&f.images[i].descriptors[random_below(3)].digest));
-            assert_int_equal(unlinkat(f.root, blob, 0), 0);
-            warm(i);
-            m->age[i] = 0;
-        }
-        break;
-    }
-    for (i = 0; i < IMAGES; i++)
-        m->here[i] = has(i);
-}
-
-static void test_random_histories(void **state)
-{
-    (void)state;
-    const char *wanted = getenv("SEED");
-    seed = wanted ? strtoull(wanted, NULL, 10) : (uint64_t)time(NULL);
-    print_message("SEED=%llu\n", (unsigned long long)seed);
-    struct model m = {0};
-    for (int step = 0; step < 300; step++) {
-        one_step(&m);
-        assert_healthy();
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -492,7 +385,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_partial_file_that_is_written_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_prunes_keep_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_remove_takes_one_and_its_blobs, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_random_histories, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

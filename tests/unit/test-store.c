@@ -168,7 +168,7 @@ static void test_publishes_an_entry_that_the_builder_reads(void **state)
     assert_int_equal(count_names(f, f->a.digest.text), 3);
     assert_int_equal(count_names(f, ".basewarm/stage"), 0);
     assert_int_equal(count_names(f, ".basewarm/partial"), 0);
-    assert_int_equal(count_names(f, ".basewarm/locks"), 0);
+    assert_int_equal(count_names(f, ".basewarm/locks"), 1);
     assert_int_equal(count_problems(f, false), 0);
 }
 
