@@ -461,6 +461,83 @@ int cachedir_convert(struct cachedir *cd, enum cachedir_format to, const volatil
                      void (*told)(void *userdata, const struct cachedir_conversion *conversion),
                      void *userdata, struct cachedir_convert_result *ret, struct error *err);
 
+/* ---- in and out through tar files ------------------------------------------------------------ */
+
+struct cachedir_selection {
+    struct digest digest;  /* of an entry; of an alias: then of what it is an alias of */
+    const char *reference; /* under this name only; NULL: under all that it has */
+};
+
+struct cachedir_export_options {
+    enum cachedir_format format; /* of the tar: an OCI image layout (also ANY), or docker-archive */
+    const struct cachedir_selection *list;
+    size_t count;
+    const volatile bool *stop; /* seen within a second; NULL: never */
+};
+
+struct cachedir_export_result {
+    size_t images, blobs;
+    int64_t bytes; /* of the tar */
+};
+
+/*
+ * Write images into a tar, in one pass: the same images and names give the same bytes, whatever
+ * directory they come from. Each blob stands in it once, however many images share it, and is
+ * hashed on its way: what is damaged here fails (ERROR_DIGEST) and leaves a tar without the mark of
+ * its end, which cachedir_import() refuses. Everything is looked up before the first byte is
+ * written. Needs no write permission in the directory.
+ *
+ * The layout's index.json says names as the directory's own does, so that import finds everything
+ * again, aliases included. docker-archive: manifest.json for docker load, each image's registry
+ * manifest beside it, for import. ERROR_USAGE: one name for two platforms, which that cannot say.
+ */
+int cachedir_export(struct cachedir *cd, const struct cachedir_export_options *options, int fd,
+                    struct cachedir_export_result *ret, struct error *err);
+
+struct cachedir_imported { /* one image, told when it stands */
+    const struct digest *digest;
+    const char *reference; /* NULL: no name leads to it; safe to print */
+    const char *platform;  /* NULL: its config names none; safe to print */
+    bool known;            /* it stood already, and was renewed */
+    bool made_up;          /* the tar lacks the registry's manifest: its digest is no registry's */
+};
+
+struct cachedir_import_options {
+    bool layer; /* what comes is one layer, packed or not, and no tar of images: */
+    const struct platform *platform; /* what it is for */
+    const char *name; /* the full name of the one image, whatever the tar says; NULL: as it says */
+    void (*told)(void *userdata, const struct cachedir_imported *imported);
+    void (*note)(void *userdata, const char *line); /* what was odd, in one line; safe to print */
+    void *userdata;
+    const volatile bool *stop; /* seen within a second; NULL: never */
+};
+
+struct cachedir_import_result {
+    size_t images; /* that stand now, */
+    size_t known;  /* of which so many stood before, */
+    size_t made_up;
+    int64_t bytes; /* read */
+};
+
+/*
+ * Images out of a tar that is read once: an OCI image layout, or a docker-archive; packed by gzip
+ * or zstd or not; as cachedir_export(), skopeo, buildah, podman, docker save (before 25 and since)
+ * and crane write them.
+ *
+ * Nothing is believed. All of it is read and hashed, and every image is found whole, before the
+ * first is published: a tar that is cut short, contradicts itself, or asks for more than the limits
+ * of a deep verification (cachedir_verify()) publishes nothing. No path in it is used as one.
+ * ERROR_DIGEST, ERROR_PROTOCOL. What is published was proven as a pull proves it: from the digest
+ * of the manifest down. Where the tar holds no manifest of the registry's, the layers are unpacked
+ * and compared with the config, and the image gets a manifest, and so a digest, of its own.
+ *
+ * Names are the tar's. Indexes under whose digests an entry stood are so again, if the tar proves
+ * them. While it works, it needs room for what it reads and the directory has not, in
+ * .basewarm/stage.
+ */
+int cachedir_import(struct cachedir *cd, const struct cachedir_import_options *options, int fd,
+                    struct cachedir_import_result *ret, struct error *err);
+
 enum cachedir_verdict { CACHEDIR_GOOD, CACHEDIR_WEAKER, CACHEDIR_BAD, CACHEDIR_UNKNOWN };
 
 struct cachedir_finding {

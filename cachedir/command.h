@@ -55,6 +55,8 @@ extern const struct command command_prune;
 extern const struct command command_remove;
 extern const struct command command_du;
 extern const struct command command_convert;
+extern const struct command command_export;
+extern const struct command command_import;
 extern const struct command command_doctor;
 
 /* From now on SIGINT, SIGTERM and SIGHUP set command_stop, and the exit code of what it stopped is
@@ -73,6 +75,8 @@ const char *command_state(const struct cachedir_entry *entry, time_t now, int64_
 /* Print a JSON object, and drop the reference. */
 void command_print_json(json_t *json);
 
+/* For struct cachedir_options: warnings go to the log. */
+void command_warn(void *userdata, const char *message);
 /* Open for reading or writing, with warnings going to the log. */
 int command_open(const struct common *common, bool write, struct cachedir **ret, struct error *err);
 /* REF|DIGEST: the entries that it means (a reference may have several platforms). ERROR_NOT_FOUND

@@ -162,7 +162,7 @@ static void read_manifest(struct reading *r)
 static void read_reference(struct reading *r)
 {
     cleanup_reference struct reference ref = {0};
-    if (r->image.tag && reference_parse(r->image.tag, &ref, NULL) == 0)
+    if (r->image.tag_count > 0 && reference_parse(r->image.tags[0], &ref, NULL) == 0)
         r->entry->reference = xstrdup(ref.name);
 }
 

@@ -8,8 +8,8 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &command_list,   &command_inspect, &command_verify,  &command_prune,
-    &command_remove, &command_du,      &command_convert, &command_doctor,
+    &command_list, &command_inspect, &command_verify, &command_prune,  &command_remove,
+    &command_du,   &command_convert, &command_export, &command_import, &command_doctor,
 };
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
@@ -28,7 +28,7 @@ static void usage(FILE *out)
           out);
 }
 
-static void warn(void *userdata, const char *message)
+void command_warn(void *userdata, const char *message)
 {
     (void)userdata;
     log_warn("%s", message);
@@ -36,7 +36,7 @@ static void warn(void *userdata, const char *message)
 
 int command_open(const struct common *common, bool write, struct cachedir **ret, struct error *err)
 {
-    struct cachedir_options options = {.create = write, .warn = warn};
+    struct cachedir_options options = {.create = write, .warn = command_warn};
     struct cachedir *cd;
     /* Looking after a directory makes none: a typo must neither leave a cache behind nor let what
      * is no cache be pruned. */

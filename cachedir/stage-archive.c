@@ -143,38 +143,14 @@ static int put_frame(struct cachedir_stage *stage, struct error *err)
 
 /* ---- beginning ---- */
 
-static int mixed(const struct cachedir_stage *stage, struct error *err)
-{
-    return error_set(err, ERROR_PROTOCOL,
-                     "%s: its first layer is not compressed and a later one is, which readers of "
-                     "docker-archives misread: only format oci can hold it",
-                     stage->digest.text);
-}
-
 /* What no reader could read is refused before anything is fetched. */
 static int check_representable(const struct cachedir_stage *stage, struct error *err)
 {
     const struct manifest *m = &stage->manifest;
-    bool plain = false;
     if (m->config.size > CONFIG_SIZE_MAX)
         return error_set(err, ERROR_PROTOCOL, "a config of %lld bytes is larger than %d",
                          (long long)m->config.size, CONFIG_SIZE_MAX);
-    if (!digest_is_sha256(&m->config.digest))
-        return error_set(err, ERROR_PROTOCOL, "readers of docker-archives know only sha256, not %s",
-                         m->config.digest.text);
-    for (size_t i = 0; i < m->layer_count; i++) {
-        const char *type = m->layers[i].media_type, *packed = strrchr(type, '+');
-        const size_t len = strlen(type);
-        if (!digest_is_sha256(&m->layers[i].digest))
-            return error_set(err, ERROR_PROTOCOL,
-                             "readers of docker-archives know only sha256, not %s",
-                             m->layers[i].digest.text);
-        if (i == 0)
-            plain = len > 4 && strcmp(type + len - 4, ".tar") == 0;
-        else if (plain && packed)
-            return mixed(stage, err);
-    }
-    return 0;
+    return docker_archive_check(m, &stage->digest, err);
 }
 
 /* Is what stands there whole? By its bytes, if these are not trusted. 1, 0, -1. */
@@ -390,34 +366,19 @@ static int read_encodings(struct cachedir_stage *stage, enum layer_encoding *ret
         if (fs_pread_all(a->partial->fd, magic, len, slot->offset) < 0)
             return error_errno(err, errno, "cannot read back %s", slot->digest.text);
         ret[i] = layer_encoding(magic, len);
-        if (ret[0] == LAYER_PLAIN && ret[i] != LAYER_PLAIN)
-            return mixed(stage, err);
     }
-    return 0;
+    return docker_archive_check_encodings(ret, m->layer_count, &stage->digest, err);
 }
 
 static int read_diff_ids(struct cachedir_stage *stage, struct digest **ret, struct error *err)
 {
     struct archive_stage *a = stage->archive;
     const struct slot *config = &a->slots[0];
-    size_t count;
     cleanup_free char *bytes = xmalloc((size_t)config->size + 1);
     if (fs_pread_all(a->partial->fd, bytes, (size_t)config->size, config->offset) < 0)
         return error_errno(err, errno, "cannot read back %s", config->digest.text);
-    cleanup_free struct digest *ids = NULL;
-    if (config_diff_ids(bytes, (size_t)config->size, &ids, &count, err) < 0)
-        return -1;
-    if (count != stage->manifest.layer_count)
-        return error_set(err, ERROR_PROTOCOL, "the config names %zu diff IDs for %zu layers", count,
-                         stage->manifest.layer_count);
-    for (size_t i = 0; i < count; i++)
-        if (!digest_is_sha256(&ids[i]))
-            return error_set(err, ERROR_PROTOCOL,
-                             "readers of docker-archives know only sha256, "
-                             "not the diff ID %s",
-                             ids[i].text);
-    *ret = take_ptr(ids);
-    return 0;
+    return docker_archive_diff_ids(bytes, (size_t)config->size, stage->manifest.layer_count, ret,
+                                   err);
 }
 
 /* manifest.json's text, and everything to the disk. */

@@ -153,6 +153,28 @@ void tar_header(char ret[TAR_BLOCK], const char *name, int64_t size)
     put_header(ret, name, size, '0');
 }
 
+/* A record says its own length: "LENGTH path=...\n". */
+size_t tar_long_header(char ret[TAR_HEADER_MAX], const char *name, int64_t size)
+{
+    const size_t rest = strlen(" path=") + strlen(name) + 1;
+    size_t len = rest, digits = 0;
+    if (strlen(name) < FIELD_MODE) {
+        tar_header(ret, name, size);
+        return TAR_BLOCK;
+    }
+    do {
+        digits++;
+        cleanup_free char *number = xasprintf("%zu", rest + digits);
+        if (strlen(number) == digits)
+            len = rest + digits;
+    } while (len == rest);
+    memset(ret, 0, TAR_HEADER_MAX);
+    put_header(ret, "name", (int64_t)len, 'x');
+    (void)snprintf(ret + TAR_BLOCK, TAR_BLOCK, "%zu path=%s\n", len, name);
+    tar_header(ret + 2 * (size_t)TAR_BLOCK, name, size); /* as much of it as goes in */
+    return TAR_HEADER_MAX;
+}
+
 /* One record of an extended header: "LENGTH comment=...\n", LENGTH being all of it. */
 void tar_padding(char *ret, size_t len)
 {

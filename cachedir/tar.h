@@ -1,7 +1,8 @@
 /*
  * Tar files (POSIX pax interchange format; GNU's extensions are read): where the bytes of their
  * members stand. Nothing is extracted. libarchive reads; headers are written by hand, because the
- * layers of an archive are written out of order, at offsets that are known beforehand.
+ * layers of an archive are written out of order, at offsets that are known beforehand, and what
+ * goes into a pipe (tar-out.h) must have the same bytes whatever library is there.
  */
 #pragma once
 
@@ -35,6 +36,11 @@ const struct tar_member *tar_find(const struct tar_members *members, const char 
 
 /* A member's header: a regular file's, mode 0644, of nobody. The name has at most 99 bytes. */
 void tar_header(char ret[TAR_BLOCK], const char *name, int64_t size);
+/* The same for a name of at most TAR_NAME_MAX bytes, which may need an extended header before it.
+ * Returns the number of bytes, whole blocks. */
+#define TAR_NAME_MAX 400
+#define TAR_HEADER_MAX ((size_t)3 * TAR_BLOCK)
+size_t tar_long_header(char ret[TAR_HEADER_MAX], const char *name, int64_t size);
 /* Fill `len` bytes before a header so that readers skip them: none, or at least two blocks, and at
  * most TAR_PADDING_MAX. A comment of the pax format (POSIX pax, "comment"). */
 #define TAR_PADDING_MAX (16 * TAR_BLOCK)

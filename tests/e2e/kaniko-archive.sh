@@ -64,6 +64,27 @@ check() { # BINARY [ENVIRONMENT]
     expect_hit "$(digest_of app:1)"
     build "${pinned%%/*}/base:1@$(digest_of base:1)" --net
     ! hit "$(digest_of base:1)" || fail "a hit without an alias"
+
+    step "the same on the other side of the air gap"
+    rm -rf "$scratch/gap"
+    cachedir -c "$cache" export --format docker-archive "${pinned%%/*}/app:1" "$base" |
+        cachedir -c "$scratch/gap" import --format docker-archive
+    directory=$scratch/gap
+    build "$pinned" --net
+    expect_hit "$base"
+    build "${pinned%%/*}/app:1@$(digest_of app:1)" --net
+    expect_hit "$(digest_of app:1)"
+
+    step "what came without the registry's manifest is found by the digest that it has here"
+    cachedir -c "$cache" export --format docker-archive "$app" >plain.tar
+    rm -rf "$scratch/gap" unpacked && mkdir unpacked && tar xf plain.tar -C unpacked
+    rm "unpacked/blobs/sha256/${app#*:}"
+    tar cf - -C unpacked . | cachedir -c "$scratch/gap" import --format docker-archive >out
+    made=$(sed -n 's/^imported \(sha256:[0-9a-f]*\) .*/\1/p' out)
+    [ "$made" != "$app" ]
+    build "${pinned%%/*}/app@$made" --net
+    expect_hit "$made"
+    directory=$cache
 }
 
 [ -z "${KANIKO_EXECUTOR_ORIG:-}" ] || check "$KANIKO_EXECUTOR_ORIG"

@@ -59,3 +59,11 @@ build "${pinned%%/*}/app:1@$(digest_of app:1)" --net
 expect_hit "$(digest_of app:1)"
 build "${pinned%%/*}/base:1@$(digest_of base:1)" --net
 ! hit "$(digest_of base:1)" || fail "a hit without an alias"
+
+step "the same on the other side of the air gap"
+cachedir -c "$cache" export "${pinned%%/*}/app:1" "$base" | cachedir -c "$scratch/gap" import
+directory=$scratch/gap
+build "$pinned" --net
+expect_hit "$base"
+build "${pinned%%/*}/app:1@$(digest_of app:1)" --net
+expect_hit "$(digest_of app:1)"

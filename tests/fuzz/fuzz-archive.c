@@ -43,7 +43,7 @@ static void check_json(const uint8_t *data, size_t size)
     cleanup_error struct error err = {0};
     if (docker_archive_parse(data, size, &a, &err) < 0) {
         CHECK(err.kind == ERROR_PROTOCOL && err.message && *err.message);
-        CHECK(!a.config && !a.layers && !a.sources && !a.tag);
+        CHECK(!a.config && !a.layers && !a.sources && !a.tags);
         return;
     }
     CHECK(a.config && a.layer_count <= MANIFEST_LAYERS_MAX);

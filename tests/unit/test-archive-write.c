@@ -49,7 +49,7 @@ static void test_publishes_an_archive_that_builders_read(void **state)
     assert_int_equal(fs_pread_all(fd, json, (size_t)members.list[0].size, TAR_BLOCK), 0);
     cleanup_docker_archive struct docker_archive said = {0};
     assert_ok(docker_archive_parse(json, strlen(json), &said, &err));
-    assert_string_equal(said.tag, "test/image:1");
+    assert_string_equal(said.tags[0], "test/image:1");
     assert_int_equal(said.layer_count, 2);
     assert_int_equal(said.source_count, 2);
     assert_string_equal(said.sources[1].digest.text, f->a.descriptors[2].digest.text);
