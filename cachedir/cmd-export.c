@@ -71,6 +71,14 @@ static int export(struct cachedir *cd, const struct settings *settings,
     return 0;
 }
 
+static int check(const void *userdata, char **operands, struct error *err)
+{
+    (void)userdata;
+    if (!*operands)
+        return error_set(err, ERROR_USAGE, "export what? Name references or digests");
+    return command_check_operands(operands, err);
+}
+
 static int run(void *userdata, char **operands, struct error *err)
 {
     const struct settings *settings = userdata;
@@ -80,8 +88,6 @@ static int run(void *userdata, char **operands, struct error *err)
     size_t count = 0, name_count = 0;
     int r = 0;
 
-    if (!*operands)
-        return error_set(err, ERROR_USAGE, "export what? Name references or digests");
     if (isatty(STDOUT_FILENO))
         return error_set(err, ERROR_USAGE,
                          "a tar is nothing for a terminal: say where it goes, as in > images.tar");
@@ -98,4 +104,4 @@ static int run(void *userdata, char **operands, struct error *err)
 }
 
 const struct command command_export = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .run = run};
+    .spec = &spec, .settings_size = sizeof(struct settings), .check = check, .run = run};

@@ -86,16 +86,23 @@ static int import(struct cachedir *cd, const struct settings *settings, const ch
     return 0;
 }
 
-static int check(const struct settings *settings, char **operands, struct error *err)
+static int check(const void *userdata, char **operands, struct error *err)
 {
+    const struct settings *settings = userdata;
+    cleanup_reference struct reference ref = {0};
+    cleanup_platform struct platform platform = {0};
     if (command_no_operands("import", operands, err) < 0)
         return -1;
     if (settings->layer && !settings->name)
         return error_set(err, ERROR_USAGE, "a layer has no name: give --name REF");
     if (settings->platform && !settings->layer)
         return error_set(err, ERROR_USAGE, "--platform goes with --layer: images know their own");
-    if (isatty(STDIN_FILENO))
-        return error_set(err, ERROR_USAGE, "a tar is expected on stdin, as in < images.tar");
+    if (settings->platform && platform_parse(settings->platform, &platform, err) < 0)
+        return -1;
+    if (settings->name && reference_parse(settings->name, &ref, err) < 0)
+        return -1;
+    if (settings->name && reference_is_pinned(&ref))
+        return error_set(err, ERROR_USAGE, "--name: a tag, and no digest, can be given");
     return 0;
 }
 
@@ -104,28 +111,29 @@ static int run(void *userdata, char **operands, struct error *err)
     const struct settings *settings = userdata;
     cleanup_cachedir struct cachedir *cd = NULL;
     cleanup_reference struct reference ref = {0};
-    struct platform platform = {0};
+    cleanup_platform struct platform platform = {0};
     /* The first use of a directory where no registry is: it is made, as warmer makes it. */
     const struct cachedir_options open = {
         .create = true,
         .format = settings->format < 0 ? CACHEDIR_FORMAT_ANY : formats[settings->format],
         .warn = command_warn};
 
-    if (check(settings, operands, err) < 0 ||
-        (settings->name && reference_parse(settings->name, &ref, err) < 0))
+    (void)operands;
+    if (isatty(STDIN_FILENO))
+        return error_set(err, ERROR_USAGE, "a tar is expected on stdin, as in < images.tar");
+    if (settings->name && reference_parse(settings->name, &ref, err) < 0)
         return -1;
-    if (settings->name && reference_is_pinned(&ref))
-        return error_set(err, ERROR_USAGE, "--name: a tag, and no digest, can be given");
     if (!settings->platform)
         platform_host(&platform);
     else if (platform_parse(settings->platform, &platform, err) < 0)
         return -1;
-    int r = cachedir_open(settings->common.cache_dir, &open, &cd, err);
-    if (r == 0)
-        r = import(cd, settings, ref.name, &platform, err);
-    platform_release(&platform);
-    return r;
+    if (cachedir_open(settings->common.cache_dir, &open, &cd, err) < 0)
+        return -1;
+    return import(cd, settings, ref.name, &platform, err);
 }
 
-const struct command command_import = {
-    .spec = &spec, .settings_size = sizeof(struct settings), .defaults = defaults, .run = run};
+const struct command command_import = {.spec = &spec,
+                                       .settings_size = sizeof(struct settings),
+                                       .defaults = defaults,
+                                       .check = check,
+                                       .run = run};

@@ -114,7 +114,7 @@ int spool_open(struct cachedir *cd, struct spool *ret, struct error *err)
     *ret = (struct spool){.cd = cd, .dir = -1};
     if (store_check_writable(cd, err) < 0)
         return -1;
-    fs_random_name(ret->path, "import-");
+    store_temporary(cd, ret->path, "import");
     ret->dir = fs_make_directory(cd->stage, ret->path, cd->directory_mode);
     if (ret->dir < 0)
         return store_error(cd, errno, cd->stage, ".", err, "cannot make a stage in %s/" STORE_OWN,

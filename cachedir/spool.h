@@ -3,7 +3,7 @@
  * their own below .basewarm/stage, named by the digest of what they hold, and nothing else of it
  * touches the disk. What its members are called is remembered, never used as a path.
  *
- *     tar (gzip, zstd or neither) --> libarchive --> hash --> stage/import-<random>/<hex>
+ *     tar (gzip, zstd or neither) --> libarchive --> hash --> stage/run-...-import-<random>/<hex>
  *
  * Refused (ERROR_PROTOCOL): a tar that is cut short or lacks the mark of its end; names and links
  * that lead out of it; devices and FIFOs; sparse files; one name twice with two contents; more than

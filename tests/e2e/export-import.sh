@@ -140,7 +140,7 @@ cachedir -c gap import <pipe >out 2>err &
 pid=$!
 exec 9>pipe
 head -c 300000 oci-oci.tar >&9
-wait_for "the import's stage" sh -c 'ls gap/.basewarm/stage/import-*/*'
+wait_for "the import's stage" sh -c 'ls gap/.basewarm/stage/*-import-*/*'
 kill -TERM $pid
 code=0
 wait $pid || code=$?
