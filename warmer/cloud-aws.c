@@ -190,15 +190,16 @@ static int from_profile(const struct cloud_query *q, const char *region, const c
     cleanup_profile struct profile p = {0};
     if (read_profile(q, &p, err) < 0)
         return -1;
-    ret->id = profile_value(&p, "aws_access_key_id");
-    ret->secret = profile_value(&p, "aws_secret_access_key");
-    ret->token = profile_value(&p, "aws_session_token");
     cleanup_free char *shown = text_foreign_str(p.name);
-    if (ret->id && ret->secret) {
-        ret->source = xasprintf("AWS' profile %s", shown);
+    cleanup_secret char *id = profile_value(&p, "aws_access_key_id");
+    cleanup_secret char *secret = profile_value(&p, "aws_secret_access_key");
+    if (id && secret) {
+        *ret = (struct aws_keys){.id = take_ptr(id),
+                                 .secret = take_ptr(secret),
+                                 .token = profile_value(&p, "aws_session_token"),
+                                 .source = xasprintf("AWS' profile %s", shown)};
         return 1;
     }
-    aws_keys_release(ret);
     cleanup_secret char *file = profile_value(&p, "web_identity_token_file");
     cleanup_secret char *role = profile_value(&p, "role_arn");
     if (file && role)

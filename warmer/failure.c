@@ -138,15 +138,13 @@ static bool wants_certificate(int status, const char *words)
 int failure_set(enum http_method method, const char *url, const struct http_response *r,
                 struct error *err)
 {
-    static const char *const methods[] = {
-        [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT"};
     cleanup_free char *shown = http_url_show(url);
     cleanup_free char *words =
         r->body ? failure_words(r->body, (size_t)r->received, r->content_type) : NULL;
     const char *phrase = reason_phrase(r->status);
     bool certificate = wants_certificate(r->status, words);
     return error_set(err, certificate ? ERROR_REFUSED : failure_kind(r->status),
-                     "%s %s: %d%s%s%s%s%s", methods[method], shown, r->status, phrase ? " " : "",
-                     phrase ? phrase : "", words ? ": " : "", words ? words : "",
+                     "%s %s: %d%s%s%s%s%s", http_method_name(method), shown, r->status,
+                     phrase ? " " : "", phrase ? phrase : "", words ? ": " : "", words ? words : "",
                      certificate ? ": --registry-client-cert HOST=CRT,KEY gives one" : "");
 }

@@ -529,8 +529,6 @@ static int transfer(struct transfer *t, struct error *err)
 int http_perform(struct http_client *c, const struct http_request *request,
                  struct http_response *ret, struct error *err)
 {
-    static const char *const methods[] = {
-        [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT"};
     struct transfer t = {.client = c, .request = request, .response = ret};
     response_clear_headers(ret);
     if (http_stopped(c->http))
@@ -544,7 +542,7 @@ int http_perform(struct http_client *c, const struct http_request *request,
     if (result < 0) {
         cleanup_free char *shown = http_url_show(request->url);
         if (!t.callers_own)
-            error_prefix(&failed, "%s %s", methods[request->method], shown);
+            error_prefix(&failed, "%s %s", http_method_name(request->method), shown);
         error_move(err, &failed);
     }
     return result;

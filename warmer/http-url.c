@@ -6,6 +6,13 @@
 #include <openssl/crypto.h>
 #include <string.h>
 
+const char *http_method_name(enum http_method method)
+{
+    static const char *const names[] = {
+        [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT"};
+    return names[method];
+}
+
 static CURLU *handle_new(void)
 {
     CURLU *url = curl_url();

@@ -65,6 +65,7 @@ struct http_client *http_client_new(struct http *h);
 void http_client_free(struct http_client *c); /* closes its connections; takes NULL */
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT };
+const char *http_method_name(enum http_method method); /* "GET" */
 
 struct http_response;
 

@@ -87,10 +87,8 @@ static int send_one(struct exchange *x, const char *authorization, struct error 
     if (!x->elsewhere && x->counter && (x->response.status || !x->first_look))
         atomic_fetch_add(x->counter, 1);
     cleanup_free char *shown = http_url_show(x->asked);
-    static const char *const methods[] = {
-        [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT"};
     if (result == 0)
-        registries_debug(r, "%s %s: %d", methods[x->method], shown, x->response.status);
+        registries_debug(r, "%s %s: %d", http_method_name(x->method), shown, x->response.status);
     for (size_t i = 0; x->place && !x->elsewhere && i < x->response.warning_count; i++) {
         cleanup_free char *warning = text_foreign_str(x->response.warnings[i]);
         registries_warn_once(r, x->host, "%s warns: %s", x->host->registry, warning);
@@ -490,32 +488,6 @@ static void note_failure(struct exchange *x, struct registry_try *how, const str
         host_dead(x->client->registries->hosts, x->host, registries_clock());
 }
 
-/* Whose fault a refusal may be. */
-static void append_source(struct exchange *x, struct error *err)
-{
-    struct dance *d = &x->dance;
-    const char *source = d->credential.source;
-    char *said = err->message;
-    if (d->dropped) {
-        err->message = xasprintf("%s; with the stored credentials, and without", said);
-    } else if (!source) {
-        cleanup_free char *missing =
-            credentials_missing(x->client->registries->credentials, x->place->registry);
-        const bool troubled = d->trouble.kind != ERROR_NONE;
-        err->message = xasprintf("%s; %s%s%s", said, missing, troubled ? "; " : "",
-                                 troubled ? d->trouble.message : "");
-        /* A helper that may do better next time is worth another try. */
-        if (troubled)
-            err->kind = error_worse(err->kind, d->trouble.kind);
-    } else {
-        err->message = xasprintf("%s; %s %s", said,
-                                 d->had_authorization ? "with the credentials from"
-                                                      : "it did not ask for the credentials in",
-                                 source);
-    }
-    free(said);
-}
-
 /* Once through authorization and request: 0 there is an answer, 1 once more, -1. */
 static int attempt(struct exchange *x, struct registry_try *how, struct error *err)
 {
@@ -528,7 +500,7 @@ static int attempt(struct exchange *x, struct registry_try *how, struct error *e
                 return 1;
             }
             x->dance.had_authorization = true;
-            append_source(x, &failed);
+            exchange_append_source(x, &failed);
         }
         error_move(err, &failed);
         return -1;
@@ -577,23 +549,6 @@ int exchange_run(struct exchange *x, struct registry_try *how, struct error *err
     if (x->dance.widened)
         host_set_scope(hosts, x->host, x->place->repository, x->dance.scope);
     return 0;
-}
-
-int exchange_refused(struct exchange *x, struct error *err)
-{
-    struct error said = {0};
-    int status = x->response.status;
-    failure_set(x->method, x->asked, &x->response, &said);
-    if (status / 100 == 3) {
-        (void)error_prefix(&said, "a redirect that leads nowhere");
-    } else if (x->place && !x->elsewhere && (status == 401 || status == 403)) {
-        cleanup_challenge struct challenge c = {0};
-        if (status == 401 && !host_challenge(x->client->registries->hosts, x->host, &c))
-            (void)error_prefix(&said, "it does not say how to authenticate");
-        append_source(x, &said);
-    }
-    error_move(err, &said);
-    return -1;
 }
 
 void exchange_release(struct exchange *x)

@@ -4,6 +4,7 @@
  *     registry.c           set-up, places, manifests
  *     registry-blob.c      ranges, and what becomes of a blob's bytes
  *     registry-exchange.c  one request to one place: its scheme, authorization and redirects
+ *     registry-refusal.c   what a refusal is said to be
  *     host.c, token.c, credentials.c, http.c   what is shared; place.c, challenge.c, headers.c,
  *                          failure.c, authfile.c   pure
  *
@@ -85,6 +86,8 @@ struct exchange {
 int exchange_run(struct exchange *x, struct registry_try *how, struct error *err);
 /* A response that is no success, in words: of the kind that its status means. Always -1. */
 int exchange_refused(struct exchange *x, struct error *err);
+/* Whose fault a refusal may be: added to it, and to its kind. */
+void exchange_append_source(struct exchange *x, struct error *err);
 void exchange_release(struct exchange *x);
 #define cleanup_exchange __attribute__((cleanup(exchange_release)))
 
