@@ -21,14 +21,14 @@ static bool is_bloated(const char *bytes, size_t len)
         else if (!in_string && c == ',')
             values++;
     }
-    return containers > JSON_CONTAINERS_MAX || values > JSON_VALUES_MAX;
+    return containers > JSON_CONTAINERS_MAX || containers > JSON_FEW + len / 50 ||
+           values > JSON_VALUES_MAX || values > JSON_FEW + len / 8;
 }
 
 static json_t *parse(const void *bytes, size_t len, struct error *err)
 {
     if (is_bloated(bytes, len)) {
-        (void)error_set(err, ERROR_PROTOCOL, "JSON of more than %d objects and arrays or %d values",
-                        JSON_CONTAINERS_MAX, JSON_VALUES_MAX);
+        (void)error_set(err, ERROR_PROTOCOL, "JSON with too many objects, arrays or values");
         return NULL;
     }
     json_error_t why;

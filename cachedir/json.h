@@ -10,8 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What a text may hold: memory is taken for values, not for bytes, and a manifest of 4 MiB that
- * says something has a tenth of it. */
+/* What a text may hold: memory is taken for values, not for bytes. Beyond JSON_FEW of each there
+ * must be 50 bytes of text for an object or array, and 8 for another value: what names digests has
+ * more. */
+#define JSON_FEW 10000
 #define JSON_CONTAINERS_MAX 400000 /* objects and arrays */
 #define JSON_VALUES_MAX 1000000
 

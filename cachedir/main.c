@@ -6,6 +6,7 @@
 #include <locale.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command *const commands[] = {
     &command_list, &command_inspect, &command_verify, &command_prune,  &command_remove,
@@ -57,15 +58,27 @@ int command_open(const struct common *common, bool write, struct cachedir **ret,
 volatile bool command_stop;
 static volatile sig_atomic_t caught;
 
+/* The first asks for an orderly end; what does not come within a second, or at a second signal, is
+ * not waited for: the disk is safe at any instant. */
 static void stop_now(int number)
 {
+    if (caught)
+        _exit(128 + caught);
     caught = number;
     command_stop = true;
+    (void)alarm(1);
+}
+
+static void leave(int number)
+{
+    (void)number;
+    _exit(128 + caught);
 }
 
 void command_stop_on_signals(void)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    (void)signal(SIGALRM, leave);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         (void)signal(signals[i], stop_now);
 }

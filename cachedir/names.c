@@ -421,9 +421,10 @@ static int write_root(struct cachedir *cd, const struct cachedir_name *list, siz
     if (moved < 0 && errno == EISDIR) { /* whoever made that: it is no index */
         char away[FS_NAME_MAX];
         store_temporary(cd, away, "index");
-        moved = renameat(dir, "index.json", cd->trash, away) < 0
-                    ? -1
-                    : renameat(cd->stage, temporary, dir, "index.json");
+        if (renameat(dir, "index.json", cd->trash, away) == 0) {
+            moved = renameat(cd->stage, temporary, dir, "index.json");
+            (void)fs_remove(cd->trash, away); /* else prune does */
+        }
     }
     if (moved < 0) {
         int saved = errno;

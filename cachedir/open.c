@@ -138,15 +138,19 @@ int store_put_file(struct cachedir *cd, int dir, const char *name, const char *t
     return 0;
 }
 
-static int open_one(struct cachedir *cd, int dir, const char *name, mode_t mode, bool create,
-                    int *ret, struct error *err)
+/* A directory of ours; `above` is where, for messages. Who only reads does without what is not
+ * there, or is something else. */
+static int open_one(struct cachedir *cd, int dir, const char *above, const char *name, mode_t mode,
+                    bool create, int *ret, struct error *err)
 {
     *ret = create ? fs_make_directory(dir, name, mode) : fs_open_directory(dir, name);
-    if (*ret >= 0 || (!create && errno == ENOENT))
+    if (*ret >= 0 || (!create && (errno == ENOENT || errno == EACCES || errno == EPERM ||
+                                  errno == ENOTDIR || errno == ELOOP)))
         return 0;
-    if (!create && (errno == EACCES || errno == EPERM))
-        return 0;
-    return store_error(cd, errno, dir, name, err, "%s/%s", cd->path, name);
+    if (errno == ENOTDIR || errno == ELOOP || errno == EEXIST)
+        return error_set(err, ERROR_IO, "%s/%s%s is no directory: remove it, and it is made anew",
+                         cd->path, above, name);
+    return store_error(cd, errno, dir, name, err, "%s/%s%s", cd->path, above, name);
 }
 
 const char *cachedir_format_name(enum cachedir_format format)
@@ -249,13 +253,14 @@ static int record_format(struct cachedir *cd, struct error *err)
 static int open_parts(struct cachedir *cd, bool create, struct error *err)
 {
     const mode_t mode = cd->directory_mode;
-    if (open_one(cd, cd->root, STORE_OWN, mode, create, &cd->own, err) < 0)
+    if (open_one(cd, cd->root, "", STORE_OWN, mode, create, &cd->own, err) < 0)
         return -1;
-    if (cd->own >= 0 && (open_one(cd, cd->own, "partial", mode, create, &cd->partial, err) < 0 ||
-                         open_one(cd, cd->own, "stage", mode, create, &cd->stage, err) < 0 ||
-                         open_one(cd, cd->own, "trash", mode, create, &cd->trash, err) < 0 ||
-                         open_one(cd, cd->own, "aliases", mode, create, &cd->aliases, err) < 0 ||
-                         open_one(cd, cd->own, "locks", mode, create, &cd->blob_locks, err) < 0))
+    if (cd->own >= 0 &&
+        (open_one(cd, cd->own, STORE_OWN "/", "partial", mode, create, &cd->partial, err) < 0 ||
+         open_one(cd, cd->own, STORE_OWN "/", "stage", mode, create, &cd->stage, err) < 0 ||
+         open_one(cd, cd->own, STORE_OWN "/", "trash", mode, create, &cd->trash, err) < 0 ||
+         open_one(cd, cd->own, STORE_OWN "/", "aliases", mode, create, &cd->aliases, err) < 0 ||
+         open_one(cd, cd->own, STORE_OWN "/", "locks", mode, create, &cd->blob_locks, err) < 0))
         return -1;
     if (create && store_begin_run(cd, err) < 0)
         return -1;
@@ -271,7 +276,8 @@ static int open_parts(struct cachedir *cd, bool create, struct error *err)
 static int open_layout(struct cachedir *cd, bool create, struct error *err)
 {
     if (!create) {
-        if (blobs_open(cd->root, &cd->pool) < 0 && errno != ENOENT && errno != EACCES)
+        if (blobs_open(cd->root, &cd->pool) < 0 && errno != ENOENT && errno != EACCES &&
+            errno != ENOTDIR && errno != ELOOP)
             return error_errno(err, errno, "%s/blobs", cd->path);
         return 0;
     }

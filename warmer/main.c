@@ -46,6 +46,8 @@ static void problem(void *userdata, const char *message)
 
 /* ---- signals ---- */
 
+#define LEAVE_AFTER (950 * NS_PER_S / 1000)
+
 /*
  * Signals are blocked in every thread and read by one of our own, which stops the run: as PID 1,
  * too, where a signal without a handler would be dropped. A second one leaves at once.
@@ -56,15 +58,17 @@ struct watch {
     sigset_t signals;
     int64_t began;     /* ns of CLOCK_MONOTONIC */
     int64_t deadline;  /* of --timeout, the same; 0: none */
+    int64_t leave_at;  /* after a signal: what is not done then is not waited for; 0: none came */
     atomic_int caught; /* the signal's number; 0: none */
     atomic_bool expired;
 };
 
 static int wait_for_signal(const struct watch *w)
 {
-    if (w->deadline == 0 || atomic_load(&w->expired))
+    const int64_t until = w->leave_at ? w->leave_at : atomic_load(&w->expired) ? 0 : w->deadline;
+    if (until == 0)
         return sigwaitinfo(&w->signals, NULL);
-    int64_t left = w->deadline - monotonic_now();
+    int64_t left = until - monotonic_now();
     if (left < 0)
         left = 0;
     return sigtimedwait(&w->signals, NULL, &(struct timespec){left / NS_PER_S, left % NS_PER_S});
@@ -95,9 +99,11 @@ static void *watch_signals(void *userdata)
             helper_reap_orphans();
             continue;
         }
-        if (number > 0 && atomic_load(&w->caught))
-            _exit(128 + number);
+        const int caught = atomic_load(&w->caught);
+        if (caught && (number > 0 || monotonic_now() >= w->leave_at))
+            _exit(128 + caught);
         if (number > 0) {
+            w->leave_at = monotonic_now() + LEAVE_AFTER;
             atomic_store(&w->caught, number);
             log_warn("stopped by signal %d (%s)", number, strsignal(number));
             stop_run(w, 128 + number);
@@ -187,6 +193,14 @@ static int write_pinned(const struct settings *s, const struct pin *pin, struct 
     return error_exit_code(err.kind);
 }
 
+/* index.json is derived: the entries are the truth. */
+static void flush_names(struct run *run)
+{
+    cleanup_error struct error err = {0};
+    if (!run->settings->check && !run->settings->dry_run && cachedir_flush(run->cd, &err) < 0)
+        log_warn("%s", err.message);
+}
+
 /* After warming. Returns the exit code of it. */
 static int prune(struct run *run)
 {
@@ -262,12 +276,13 @@ static int warm(const struct settings *s, const struct wanted_list *list, struct
     watch_run(&the_watch, &run);
     const bool all_left = run_warm(&run);
     progress_stop(run.progress);
-    cleanup_error struct error flush = {0};
-    if (all_left && !s->check && !s->dry_run && cachedir_flush(run.cd, &flush) < 0)
-        log_warn("%s", flush.message); /* derived: the entries are the truth */
-    const bool pruned = all_left && s->prune && !atomic_load(&run.stopped);
-    int prune_code = pruned ? prune(&run) : 0;
+    const bool stopped = !all_left || atomic_load(&run.stopped);
+    if (!stopped)
+        flush_names(&run);
+    int prune_code = !stopped && s->prune ? prune(&run) : 0;
     int code = conclude(&run, &the_watch, list->pin, prune_code, about);
+    if (all_left && stopped)
+        flush_names(&run); /* behind the table, because of thousands it takes seconds */
     if (!all_left) {
         (void)fflush(stderr);
         _exit(code); /* the disk is safe at any instant: nothing waits for a stuck worker */

@@ -317,7 +317,9 @@ void progress_image_done(struct progress *p, const struct report_entry *entry)
     p->sum.images_done++;
     p->sum.images_failed += failed;
     pthread_mutex_unlock(&p->mutex);
-    if (failed)
+    if (failed && entry->failed == ERROR_INTERRUPTED)
+        log_debug("%s", said); /* one line says it of all, and the table of each */
+    else if (failed)
         log_error("%s", said);
     else if (p->options.mode != PROGRESS_NONE)
         log_info("%s", said);

@@ -181,12 +181,16 @@ void run_prepare(struct run *run, const struct wanted_list *list)
 bool run_warm(struct run *run)
 {
     bool all_left = await_crew(run, start_crew(run, run->settings->jobs));
+    size_t unreached = 0;
     for (size_t i = 0; i < run->image_count; i++) {
         struct error err = {0};
         if (run->images[i].done)
             continue;
         (void)error_set(&err, ERROR_INTERRUPTED, "stopped before it was done");
         image_finish(&run->images[i], REPORT_FAILED, NULL, &err);
+        unreached++;
     }
+    if (unreached > 0)
+        log_warn("stopped before %zu of %zu images were done", unreached, run->image_count);
     return all_left;
 }

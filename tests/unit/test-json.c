@@ -50,11 +50,16 @@ static void test_bloated(void **state)
         size_t times;
         bool taken;
     } rows[] = {
-        {"{}", JSON_CONTAINERS_MAX - 2, true},
-        {"{}", JSON_CONTAINERS_MAX - 1, false},
-        {"[]", JSON_CONTAINERS_MAX - 1, false},
-        {"0", JSON_VALUES_MAX + 1, true},
-        {"0", JSON_VALUES_MAX + 2, false},
+        {"{}", JSON_FEW, true},
+        {"{}", JSON_FEW + JSON_FEW / 10, false},
+        {"[]", JSON_FEW + JSON_FEW / 10, false},
+        {"{\"digest\":\"sha256:0123456789012345678901234567890123456789\"}", 100000, true},
+        {"{\"digest\":\"sha256:0123456789012345678901234567890123456789\"}", JSON_CONTAINERS_MAX,
+         false},
+        {"0", JSON_FEW, true},
+        {"0", 2 * JSON_FEW, false},
+        {"12345678", JSON_VALUES_MAX, true},
+        {"12345678", JSON_VALUES_MAX + 2, false},
         /* In strings nothing counts, after a quoted quote either. */
         {"\"\\\"{[{[{[{[,,,,,,\\\\\"", 200000, true},
     };
@@ -63,7 +68,7 @@ static void test_bloated(void **state)
         cleanup_json json_t *j = repeated(rows[i].unit, rows[i].times, &err);
         if (!!j != rows[i].taken)
             fail_msg("row %zu: %s", i, j ? "taken" : err.message);
-        if (!j && !strstr(err.message, "more than"))
+        if (!j && !strstr(err.message, "too many"))
             fail_msg("row %zu: %s", i, err.message);
     }
 }
