@@ -121,7 +121,8 @@ static void scan_directory(struct cachedir *cd, struct archives *a, bool partial
     for (size_t i = 0; i < count; i++) {
         struct digest digest;
         const char *suffix = strrchr(names[i], '.');
-        const bool list = suffix && (strcmp(suffix, ".ranges") == 0 || strcmp(suffix, ".new") == 0);
+        const bool list =
+            suffix && (strcmp(suffix, PARTIAL_RANGES) == 0 || strcmp(suffix, ".new") == 0);
         if (partial ? !list : entry_name(names[i], &digest))
             scan(cd, a, names[i], partial);
     }

@@ -164,6 +164,10 @@ int cachedir_manifest(struct cachedir *cd, const struct digest *digest, char **r
 
 /* Would cachedir_stage_take() find this blob? By name and size, without a promise. */
 bool cachedir_has_blob(struct cachedir *cd, const struct descriptor *blob);
+/* Does every entry that takes a blob from elsewhere here need its bytes once more? So in format
+ * docker-archive, and where there are no hard links, unless the volume can share blocks. Tries
+ * that, once. */
+bool cachedir_copies(struct cachedir *cd);
 
 /* Begin an entry's life anew, and its aliases' with it, and look that it still stands.
  * ERROR_NOT_FOUND when it vanished. */

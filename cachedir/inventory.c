@@ -163,12 +163,12 @@ static int gather_partials(struct inventory *inv, struct error *err)
         return error_errno(err, errno, "cannot read " STORE_OWN "/partial");
     for (size_t i = 0; i < count; i++) {
         struct stat st;
-        cleanup_free char *list = xasprintf("%s.ranges", names[i]);
+        cleanup_free char *list = xasprintf("%s" PARTIAL_RANGES, names[i]);
         cleanup_free char *text = xasprintf("sha256:%.64s", names[i]);
         const char *suffix = strrchr(names[i], '.');
         if (fstatat(dir, names[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
-        if (suffix && strcmp(suffix, ".ranges") == 0) {
+        if (suffix && strcmp(suffix, PARTIAL_RANGES) == 0) {
             cleanup_free char *of = xstrndup(names[i], (size_t)(suffix - names[i]));
             if (faccessat(dir, of, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
                 continue; /* it goes with its file */

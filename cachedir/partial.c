@@ -57,7 +57,7 @@ static void read_list(struct cachedir *cd, const char *list, int64_t size, int64
 int64_t partial_bytes(struct cachedir *cd, const char *name, int64_t size, int64_t start,
                       int64_t end)
 {
-    cleanup_free char *list = xasprintf("%s.ranges", name);
+    cleanup_free char *list = xasprintf("%s" PARTIAL_RANGES, name);
     struct ranges ranges = {0};
     struct stat st;
     if (cd->partial < 0 || fstatat(cd->partial, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -85,7 +85,7 @@ static int take_copy(struct partial *p, const char *hex, struct error *err)
         return 0;
     if (fs_copy(theirs, p->fd, store_able(p->cd, CACHEDIR_REFLINKS)) < 0)
         return error_errno(err, errno, "cannot copy " STORE_OWN "/partial/%s", hex);
-    cleanup_free char *list = xasprintf("%s.ranges", hex);
+    cleanup_free char *list = xasprintf("%s" PARTIAL_RANGES, hex);
     load_list(p, list);
     return 0;
 }
@@ -144,7 +144,7 @@ int partial_open(struct cachedir *cd, const struct digest *digest, int64_t size,
         fs_random_name(own, "");
         p->name = xasprintf("%s.%s", hex, own);
     }
-    p->list = xasprintf("%s.ranges", p->name);
+    p->list = xasprintf("%s" PARTIAL_RANGES, p->name);
     if (open_file(p, hex, err) < 0) {
         partial_close(p, false);
         return -1;

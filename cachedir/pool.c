@@ -8,8 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <search.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 int blobs_open(int dir, struct blobs *ret)
 {
@@ -401,4 +403,35 @@ bool pool_holder(struct cachedir *cd, const struct digest *digest, size_t n,
         *ret_entry = cd->holders[low + n].entry;
     pthread_mutex_unlock(&cd->mutex);
     return found;
+}
+
+/* With the mutex held. */
+static bool try_to_clone(struct cachedir *cd)
+{
+    char from_name[FS_NAME_MAX], to_name[FS_NAME_MAX];
+    store_temporary(cd, from_name, "clone");
+    store_temporary(cd, to_name, "clone");
+    bool works = false;
+    if (fs_create(cd->stage, from_name, cd->file_mode, "block", 5) == 0) {
+        cleanup_close int from = fs_open(cd->stage, from_name, O_RDONLY, 0);
+        cleanup_close int to = fs_open(cd->stage, to_name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+        works = from >= 0 && to >= 0 && ioctl(to, FICLONE, from) == 0;
+    }
+    (void)unlinkat(cd->stage, from_name, 0);
+    (void)unlinkat(cd->stage, to_name, 0);
+    return works;
+}
+
+bool cachedir_copies(struct cachedir *cd)
+{
+    if (!cd->format->is_file && store_able(cd, CACHEDIR_HARD_LINKS))
+        return false;
+    if (!store_able(cd, CACHEDIR_REFLINKS) || cd->stage < 0)
+        return true;
+    pthread_mutex_lock(&cd->mutex);
+    if (cd->cloning == CLONING_UNKNOWN)
+        cd->cloning = try_to_clone(cd) ? CLONING_WORKS : CLONING_REFUSED;
+    bool copies = cd->cloning == CLONING_REFUSED;
+    pthread_mutex_unlock(&cd->mutex);
+    return copies;
 }

@@ -75,7 +75,7 @@ static int remove_partial(struct pruning *p, const struct thing *thing, struct e
 {
     struct cachedir *cd = p->cd;
     struct cachedir_lock *lock = NULL;
-    cleanup_free char *list = xasprintf("%s.ranges", thing->name);
+    cleanup_free char *list = xasprintf("%s" PARTIAL_RANGES, thing->name);
     cleanup_error struct error why = {0};
     int r = 1;
 

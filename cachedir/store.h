@@ -60,6 +60,7 @@ struct cachedir {
     struct blobs pool;
     char run[FS_NAME_MAX]; /* what our temporary names begin with */
     struct cachedir_lock *run_lock;
+    enum { CLONING_UNKNOWN, CLONING_WORKS, CLONING_REFUSED } cloning; /* guarded by the mutex */
 
     pthread_mutex_t mutex;
     char **told;
@@ -107,6 +108,8 @@ int lock_take(struct cachedir *cd, int dir, const char *name, bool remove,
               struct cachedir_lock **ret, struct error *err);
 /* false: it was granted because this volume refuses locks. */
 bool lock_is_held(const struct cachedir_lock *lock);
+
+#define PARTIAL_RANGES ".ranges" /* behind a partial file's name: the list of what is in it */
 
 /* ---- temporary.c ---- */
 

@@ -24,7 +24,8 @@
 #define BOOT_LEN 16
 #define ID_LEN (sizeof PREFIX - 1 + BOOT_LEN + 1 + 16) /* "run-<boot>-<run>" */
 #define TRIES_MAX 100
-#define FOREIGN_AGE (24 * 3600) /* s; a lock file of another kernel's run, which nobody misses */
+/* s; a lock file of another mount's run, or of a blob: at worst somebody does without */
+#define OLD_AGE (24 * 3600)
 
 /* false: not to be had. */
 static bool read_boot(const struct cachedir *cd, char boot[BOOT_LEN + 1])
@@ -51,11 +52,11 @@ static void remove_all(int dir, const char *id)
                             names[i]); /* another uid's stays: prune names it, and the ways out */
 }
 
-static void sweep_foreign(struct cachedir *cd, const char *name)
+static void sweep_old(struct cachedir *cd, const char *name)
 {
     struct stat st;
     if (fstatat(cd->blob_locks, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-        st.st_mtime < time(NULL) - FOREIGN_AGE)
+        st.st_mtime < time(NULL) - OLD_AGE)
         (void)unlinkat(cd->blob_locks, name, 0);
 }
 
@@ -69,10 +70,10 @@ static void sweep(struct cachedir *cd)
         cleanup_error struct error why = {0};
         struct cachedir_lock *lock = NULL;
         const char *name = names[i];
-        if (strncmp(name, PREFIX, strlen(PREFIX)) != 0 || strlen(name) != ID_LEN + strlen(SUFFIX))
-            continue;
-        if (strncmp(name, cd->run, strlen(PREFIX) + BOOT_LEN + 1) != 0)
-            sweep_foreign(cd, name);
+        const bool is_run =
+            strncmp(name, PREFIX, strlen(PREFIX)) == 0 && strlen(name) == ID_LEN + strlen(SUFFIX);
+        if (!is_run || strncmp(name, cd->run, strlen(PREFIX) + BOOT_LEN + 1) != 0)
+            sweep_old(cd, name);
         else if (strncmp(name, cd->run, ID_LEN) != 0 &&
                  /* Another uid's is not ours to judge. */
                  faccessat(cd->blob_locks, name, R_OK | W_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) ==
@@ -84,6 +85,23 @@ static void sweep(struct cachedir *cd)
             }
             cachedir_unlock(lock);
         }
+    }
+}
+
+/* Lists of ranges whose partial file has become a blob, or gone: it is there before its list is. */
+static void sweep_ranges(struct cachedir *cd)
+{
+    cleanup_names char **names = NULL;
+    size_t count;
+    if (fs_names(cd->partial, &names, &count) < 0)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        const size_t len = strlen(names[i]), end = strlen(PARTIAL_RANGES);
+        if (len <= end || strcmp(names[i] + len - end, PARTIAL_RANGES) != 0)
+            continue;
+        cleanup_free char *partial = xstrndup(names[i], len - end);
+        if (faccessat(cd->partial, partial, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+            (void)unlinkat(cd->partial, names[i], 0);
     }
 }
 
@@ -111,6 +129,7 @@ int store_begin_run(struct cachedir *cd, struct error *err)
         memset(cd->run + strlen(PREFIX), '-', BOOT_LEN);
     else
         sweep(cd);
+    sweep_ranges(cd);
     return 0;
 }
 

@@ -257,9 +257,14 @@ static int want_blobs(struct target *target, const struct descriptor **blobs, si
                       struct error *err)
 {
     struct run *run = target->run;
+    const bool copies = cachedir_copies(run->cd);
     size_t missing = 0;
-    int64_t bytes = 0;
+    int64_t bytes = 0, here = 0;
 
+    for (size_t i = 0; copies && i < count; i++)
+        here += cachedir_has_blob(run->cd, blobs[i]) ? blobs[i]->size : 0;
+    if (here > 0 && run_make_room(run, here, err) < 0)
+        return -1;
     for (size_t i = 0; i < count; i++) {
         int taken = take_blob(target, blobs[i], err);
         if (taken < 0)
@@ -268,6 +273,8 @@ static int want_blobs(struct target *target, const struct descriptor **blobs, si
             continue;
         if (!fetch_is_wanted(run, &blobs[i]->digest))
             bytes += blobs[i]->size - cachedir_partial(run->cd, blobs[i]);
+        else if (copies) /* what another image of this run brings */
+            bytes += blobs[i]->size;
         blobs[missing++] = blobs[i];
     }
     if (run_make_room(run, bytes, err) < 0)

@@ -112,6 +112,21 @@ if mkdir small && mount -t tmpfs -o size=6m tmpfs small 2>/dev/null; then
     expect_exit 0 warmer --cache-dir small/cache --image "$registry/app:1" --prune
     [ ! -e "$unused" ] || fail "the unused blob is still there"
     expect_exit 0 cachedir -c small/cache verify
+
+    step "the same in format docker-archive, where a layer that is here is copied"
+    umount small
+    mount -t tmpfs -o size=12m tmpfs small
+    warmer_small() { warmer --cache-dir small/cache --format docker-archive "$@"; }
+    expect_exit 0 warmer_small --image "$registry/base:docker" --image "$registry/app:1"
+    touch -d '60 days ago' "small/cache/$(digest_of base:docker "$platform")"
+    free=$(df -k --output=avail small | tail -1)
+    head -c $((free - 1500))K /dev/zero >small/ballast # less than the layers that base:1 shares
+    set_mark
+    expect_exit 74 warmer_small --image "$registry/base:1"
+    expect_text err 'are needed and .* are free in small/cache'
+    expect_requests 0 GET '.*/blobs/.*'
+    expect_exit 0 warmer_small --image "$registry/base:1" --prune
+    expect_exit 0 cachedir -c small/cache verify
 else
     echo "no tmpfs may be mounted here: not tried"
 fi
