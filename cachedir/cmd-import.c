@@ -34,7 +34,7 @@ static const struct option_spec options[] = {
 static const struct command_spec spec = {
     .name = "cachedir import",
     .usage = "[options] < FILE",
-    .summary = "take the images out of a tar: of cachedir export, skopeo, docker save and others",
+    .summary = "take images out of a tar of export, skopeo, docker save and others",
     .options = options,
     .epilog = "The tar is an OCI image layout or a docker-archive, packed by gzip or zstd or not.\n"
               "It is verified like a pull: nothing is published unless all of it is right. The\n"

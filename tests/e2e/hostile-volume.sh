@@ -15,7 +15,11 @@ for name in stage trash partial locks aliases; do
         step ".basewarm/$name is a $kind"
         again
         rm -r "$cache/.basewarm/$name"
-        [ $kind = file ] && echo theirs >"$cache/.basewarm/$name" || ln -s "$PWD/outside" "$cache/.basewarm/$name"
+        if [ $kind = file ]; then
+            echo theirs >"$cache/.basewarm/$name"
+        else
+            ln -s "$PWD/outside" "$cache/.basewarm/$name"
+        fi
         for command in list verify du; do
             expect_exit 0 cachedir -c "$cache" $command
         done
