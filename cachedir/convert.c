@@ -295,11 +295,21 @@ static int remove_layout(struct conversion *c, struct error *err)
     return 0;
 }
 
+/* First of all: a warm that is under way publishes nothing more in the old format. */
+static int record_new_format(struct conversion *c, struct error *err)
+{
+    cleanup_free char *text = xasprintf("%s\n", c->to->format->name);
+    if (store_put_file(c->to, c->to->own, "format", text, err) < 0)
+        return -1;
+    if (fs_sync_directory(c->to->own) < 0)
+        return error_errno(err, errno, "cannot sync %s", c->to->path);
+    return 0;
+}
+
 static int convert_directory(struct conversion *c, struct error *err)
 {
     struct cachedir *to = c->to;
-    cleanup_free char *text = xasprintf("%s\n", to->format->name);
-    if (convert_names(c, err) < 0 || store_put_file(to, to->own, "format", text, err) < 0)
+    if (convert_names(c, err) < 0)
         return -1;
     if (fs_sync_directory(to->own) < 0 || fs_sync_directory(to->root) < 0)
         return error_errno(err, errno, "cannot sync %s", to->path);
@@ -327,6 +337,8 @@ int cachedir_convert(struct cachedir *cd, enum cachedir_format to, const volatil
         store_open_as(cd, archive ? &entry_oci : &entry_archive, false, &c.from, err) == 0 &&
         cachedir_names(c.from, &c.names, &c.name_count, err) == 0 &&
         names_blobs(c.from, true, &c.named, &c.named_count, err) == 0)
+        r = record_new_format(&c, err);
+    if (r == 0)
         r = convert_entries(&c, false, err);
     if (r == 0)
         r = convert_entries(&c, true, err);

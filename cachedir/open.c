@@ -189,6 +189,19 @@ static int recorded_format(const struct cachedir *cd, const struct entry_format 
                      cd->path, shown);
 }
 
+int store_check_format(const struct cachedir *cd, struct error *err)
+{
+    const struct entry_format *now = cd->format;
+    if (cd->converting)
+        return 0;
+    if (recorded_format(cd, &now, err) < 0)
+        return -1;
+    return now == cd->format ? 0
+                             : error_set(err, ERROR_USAGE,
+                                         "%s was converted to %s while this run was at work",
+                                         cd->path, now->name);
+}
+
 /* What a directory that we never wrote to was filled with. 1, 0 there are no entries, -1. Where
  * both kinds stand, it is oci: then the files are what is mended. */
 static int found_format(const struct cachedir *cd, const struct entry_format **ret,
@@ -313,6 +326,7 @@ static int open_as(const char *path, const struct cachedir_options *options,
         return -1;
     /* Before anything is made: a wrong --format leaves no trace. */
     int recorded = 1;
+    cd->converting = forced != NULL;
     if (forced)
         cd->format = forced;
     else

@@ -66,7 +66,7 @@ int cachedir_stage_take(struct cachedir_stage *stage, const struct descriptor *b
 
 int cachedir_stage_publish(struct cachedir_stage *stage, struct error *err)
 {
-    if (stage->cd->format->stage_publish(stage, err) < 0)
+    if (store_check_format(stage->cd, err) < 0 || stage->cd->format->stage_publish(stage, err) < 0)
         return -1;
     /* What was wrong with the entry may be wrong with its aliases, too. */
     return digest_equal(&stage->key, &stage->digest) ? aliases_mend(stage->cd, &stage->digest, err)

@@ -49,6 +49,7 @@ struct trusted { /* a file that still has a name in the pool, so that its inode 
 struct cachedir {
     char *path;
     const struct entry_format *format;
+    bool converting; /* the format is not the recorded one, and may be */
     bool writable;
     uid_t uid; /* our effective one */
     mode_t file_mode, directory_mode;
@@ -98,6 +99,8 @@ int store_put_file(struct cachedir *cd, int dir, const char *name, const char *t
  * recorded. */
 int store_open_as(const struct cachedir *cd, const struct entry_format *format, bool create,
                   struct cachedir **ret, struct error *err);
+/* ERROR_USAGE when somebody converted the directory since it was opened. */
+int store_check_format(const struct cachedir *cd, struct error *err);
 /* The directory that index.json is in: the root's is an OCI layout's. */
 int store_names_directory(const struct cachedir *cd);
 

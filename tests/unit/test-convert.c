@@ -140,14 +140,13 @@ static void test_goes_on_after_it_was_stopped(void **state)
     set_name(f, &f->a, (char[]){"docker.io/library/a:1"});
     set_name(f, &f->b, (char[]){"docker.io/library/b:1"});
     for (int round = 0; round < 2; round++) {
-        const enum cachedir_format before = round % 2 ? OCI : ARCHIVE,
-                                   to = round % 2 ? ARCHIVE : OCI;
+        const enum cachedir_format to = round % 2 ? ARCHIVE : OCI;
         struct telling t = {.stop_after = 1};
         assert_int_equal(try_convert(f, to, &t, &result, &err), -1);
         assert_int_equal(err.kind, ERROR_INTERRUPTED);
         error_clear(&err);
         assert_int_equal(result.converted, 1);
-        assert_int_equal(cachedir_format(f->cd), before);
+        assert_int_equal(cachedir_format(f->cd), to); /* nobody adds to the old one any more */
         forget(&t);
         assert_ok(try_convert(f, to, &t, &result, &err));
         assert_int_equal(result.converted, 1);
@@ -165,6 +164,22 @@ static void test_goes_on_after_it_was_stopped(void **state)
     put(f, "index.json", "{\"schemaVersion\":2,\"manifests\":[]}", 34);
     convert(f, ARCHIVE, 0);
     assert_false(exists(f, "blobs") || exists(f, "index.json"));
+}
+
+static void test_who_warms_meanwhile_publishes_nothing_in_the_old_format(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    warm(f, &f->a, false);
+    struct cachedir *other = open_cache_without(f, 0);
+    convert(f, cachedir_format(other) == OCI ? ARCHIVE : OCI, 1);
+    assert_int_equal(test_image_warm(other, &f->b, false, &err), -1);
+    assert_int_equal(err.kind, ERROR_USAGE);
+    assert_non_null(strstr(err.message, "was converted to"));
+    error_clear(&err);
+    cachedir_close(other);
+    assert_false(exists(f, f->b.digest.text));
+    assert_true(exists(f, f->a.digest.text));
 }
 
 static void test_what_kaniko_wrote_is_converted(void **state)
@@ -319,6 +334,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, archives_setup, archives_teardown)
         TEST(test_there_and_back),
         TEST(test_goes_on_after_it_was_stopped),
+        TEST(test_who_warms_meanwhile_publishes_nothing_in_the_old_format),
         TEST(test_what_kaniko_wrote_is_converted),
         TEST(test_what_cannot_be_converted_stays_and_is_named),
         TEST(test_what_archives_cannot_hold_stays),
