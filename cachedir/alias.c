@@ -119,17 +119,6 @@ static int write_record(struct cachedir *cd, const struct alias *alias, struct e
     return 0;
 }
 
-int alias_forget(struct cachedir *cd, const char *entry, struct error *err)
-{
-    struct digest index;
-    if (cd->aliases < 0 || digest_parse(entry, &index, NULL) < 0)
-        return 0;
-    if (unlinkat(cd->aliases, digest_hex(&index), 0) < 0 && errno != ENOENT)
-        return store_error(cd, errno, cd->aliases, digest_hex(&index), err,
-                           "cannot remove " STORE_OWN "/aliases/%s", digest_hex(&index));
-    return 0;
-}
-
 /* ---- which there are ---- */
 
 void aliases_release(struct cachedir *cd)
@@ -173,12 +162,38 @@ static int refresh(struct cachedir *cd, struct error *err)
     return 0;
 }
 
-/* This process changed it, perhaps within one tick of the clock. */
-static void changed(struct cachedir *cd)
+/* What this process changed needs no reading, or thousands of aliases would cost their square.
+ * `manifest` NULL: the record went. */
+static void changed(struct cachedir *cd, const struct digest *index, const struct digest *manifest)
 {
+    struct stat st;
     pthread_mutex_lock(&cd->mutex);
-    aliases_release(cd);
+    struct alias_list *a = cd->alias_list;
+    size_t i = 0;
+    while (a && i < a->count && !digest_equal(&a->list[i].index, index))
+        i++;
+    if (a && manifest && i == a->count)
+        *array_add(a->list, a->count) = (struct alias_pair){*index, *manifest};
+    else if (a && manifest)
+        a->list[i].manifest = *manifest;
+    else if (a && i < a->count)
+        a->list[i] = a->list[--a->count];
+    if (a && fstat(cd->aliases, &st) == 0)
+        a->seen = st.st_mtim;
     pthread_mutex_unlock(&cd->mutex);
+}
+
+int alias_forget(struct cachedir *cd, const char *entry, struct error *err)
+{
+    struct digest index;
+    if (cd->aliases < 0 || digest_parse(entry, &index, NULL) < 0)
+        return 0;
+    if (unlinkat(cd->aliases, digest_hex(&index), 0) == 0)
+        changed(cd, &index, NULL);
+    else if (errno != ENOENT)
+        return store_error(cd, errno, cd->aliases, digest_hex(&index), err,
+                           "cannot remove " STORE_OWN "/aliases/%s", digest_hex(&index));
+    return 0;
 }
 
 int cachedir_aliases(struct cachedir *cd, const struct digest *manifest, struct digest **ret,
@@ -353,7 +368,7 @@ int cachedir_alias(struct cachedir *cd, const struct digest *index, const struct
                 xstrndup(indexes[i].bytes, indexes[i].len);
         if (write_record(cd, &alias, err) < 0)
             return -1;
-        changed(cd);
+        changed(cd, index, manifest);
     } else if (alias_read(cd, index, &alias, err) <= 0) {
         return error_set(err, ERROR_IO, "the record of the alias %s vanished", index->text);
     }

@@ -76,17 +76,17 @@ static void add_place(struct archives *a, const struct digest *blob, const char 
 
 static void scan(struct cachedir *cd, struct archives *a, const char *name, bool partial)
 {
-    cleanup_close int fd =
-        fs_open(partial ? cd->partial : cd->root, name, O_RDONLY | O_NONBLOCK, 0);
+    const int dir = partial ? cd->partial : cd->root;
     cleanup_tar_members struct tar_members members = {0};
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-        return; /* gone, or not to be read: no help, which is all that is asked here */
     cleanup_free char *key = xasprintf("%s%s", partial ? "partial/" : "", name);
     struct scanned wanted = {.name = key};
     struct scanned **known = tfind(&wanted, &a->scanned, compare_scanned);
-    if (known && (*known)->inode == st.st_ino)
+    if (known && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (*known)->inode == st.st_ino)
         return;
+    cleanup_close int fd = fs_open(dir, name, O_RDONLY | O_NONBLOCK, 0);
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return; /* gone, or not to be read: no help, which is all that is asked here */
     (void)tar_scan(fd, &members, NULL); /* of a damaged one, what is before the damage */
     for (size_t i = 0; i < members.count; i++) {
         struct digest blob;
@@ -141,6 +141,25 @@ void archives_refresh(struct cachedir *cd)
     pthread_mutex_unlock(&cd->mutex);
 }
 
+bool archives_all_seen(struct cachedir *cd)
+{
+    struct stat st;
+    pthread_mutex_lock(&cd->mutex);
+    const struct archives *a = cd->archives;
+    bool all = a && fstat(cd->root, &st) == 0 && st.st_mtim.tv_sec == a->root.tv_sec &&
+               st.st_mtim.tv_nsec == a->root.tv_nsec;
+    pthread_mutex_unlock(&cd->mutex);
+    return all;
+}
+
+void archives_published(struct cachedir *cd)
+{
+    pthread_mutex_lock(&cd->mutex);
+    if (cd->archives)
+        (void)changed(cd->root, &cd->archives->root);
+    pthread_mutex_unlock(&cd->mutex);
+}
+
 static void free_held(void *node)
 {
     struct held *held = node;
@@ -175,21 +194,27 @@ void archives_add(struct cachedir *cd, const struct digest *blob, const char *na
     pthread_mutex_unlock(&cd->mutex);
 }
 
-/* One in the making has a blob when its list says so; or it was published meanwhile. */
+static int open_archive(struct cachedir *cd, const char *name)
+{
+    struct stat st;
+    cleanup_close int fd = fs_open(cd->root, name, O_RDONLY | O_NONBLOCK, 0);
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? take_fd(&fd) : -1;
+}
+
+/* One in the making has a blob when its list says so; or it was published meanwhile, and may be in
+ * the making once more, to be mended. */
 static int open_place(struct cachedir *cd, const struct place *place)
 {
     struct stat st;
     if (!place->partial)
-        return fs_open(cd->root, place->name, O_RDONLY | O_NONBLOCK, 0);
+        return open_archive(cd, place->name);
     cleanup_close int fd = fs_open(cd->partial, place->name, O_RDONLY | O_NONBLOCK, 0);
-    if (fd < 0) {
-        cleanup_free char *entry = xasprintf("sha256:%.64s", place->name);
-        return fs_open(cd->root, entry, O_RDONLY | O_NONBLOCK, 0);
-    }
-    if (fstat(fd, &st) < 0 || partial_bytes(cd, place->name, st.st_size, place->offset,
-                                            place->offset + place->size) < place->size)
-        return -1;
-    return take_fd(&fd);
+    if (fd >= 0 && fstat(fd, &st) == 0 &&
+        partial_bytes(cd, place->name, st.st_size, place->offset, place->offset + place->size) >=
+            place->size)
+        return take_fd(&fd);
+    cleanup_free char *entry = xasprintf("sha256:%.64s", place->name);
+    return open_archive(cd, entry);
 }
 
 /* A copy of the nth place; false: there are no more. */

@@ -10,6 +10,10 @@
 
 /* Look for archives that came since the last time. Costs two stats when none did. */
 void archives_refresh(struct cachedir *cd);
+/* Around a publishing of ours, whose blobs are known already: were all that stand there seen? Then
+ * its name is no news, or thousands of archives would cost their square. */
+bool archives_all_seen(struct cachedir *cd);
+void archives_published(struct cachedir *cd);
 /* Forget them all: of cachedir_close(). */
 void archives_release(struct cachedir *cd);
 /* A blob landed in .basewarm/partial/<name>. */

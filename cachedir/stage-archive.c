@@ -497,9 +497,14 @@ int archive_stage_publish(struct cachedir_stage *stage, struct error *err)
     cleanup_cachedir_entry struct cachedir_entry entry = {0};
 
     if (!stage->stands) {
-        if (finish(stage, err) < 0 || stage_set_time(stage, stage->archive->partial->fd, err) < 0 ||
-            make_visible(stage, err) < 0)
+        if (finish(stage, err) < 0 || stage_set_time(stage, stage->archive->partial->fd, err) < 0)
             return -1;
+        const bool all_seen = archives_all_seen(cd) && faccessat(cd->root, stage->digest.text, F_OK,
+                                                                 AT_SYMLINK_NOFOLLOW) < 0;
+        if (make_visible(stage, err) < 0)
+            return -1;
+        if (all_seen)
+            archives_published(cd);
         stage->published = true;
         if (fs_sync_directory(cd->root) < 0)
             return error_errno(err, errno, "cannot sync %s", cd->path);
