@@ -196,10 +196,10 @@ int store_check_format(const struct cachedir *cd, struct error *err)
         return 0;
     if (recorded_format(cd, &now, err) < 0)
         return -1;
-    return now == cd->format ? 0
-                             : error_set(err, ERROR_USAGE,
-                                         "%s was converted to %s while this run was at work",
-                                         cd->path, now->name);
+    return now == cd->format
+               ? 0
+               : error_set(err, ERROR_USAGE, "%s was converted to %s while this run was at work",
+                           cd->path, now->name);
 }
 
 /* What a directory that we never wrote to was filled with. 1, 0 there are no entries, -1. Where
