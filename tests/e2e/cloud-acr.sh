@@ -21,10 +21,7 @@ try 77 'Identity not found'
 cloud_set no-role= down=/azure/metadata
 try 75 "Azure's managed identity.*503"
 cloud_set down= silent=/azure/metadata
-begun=$(now_ms)
 try 77 'no answer within 1s' --retries 0
-took=$(($(now_ms) - begun))
-[ $took -lt 4500 ] || fail "the metadata took $took ms"
 cloud_set silent=
 export IDENTITY_ENDPOINT=http://$clouds/azure/app IDENTITY_HEADER=hush-azure-app-header
 try 0 "Azure, for Azure's managed identity"

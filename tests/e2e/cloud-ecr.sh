@@ -102,10 +102,7 @@ expect_seen 1 'GET /aws/imds/.*/the-role 200'
 cloud_set no-role=yes
 try 77 'this instance has no role'
 cloud_set no-role= silent=/aws/imds
-begun=$(now_ms)
 try 77 'no answer within 1s' --retries 0
-took=$(($(now_ms) - begun))
-[ $took -lt 4500 ] || fail "the metadata took $took ms"
 expect_seen 1 /aws/imds
 cloud_set silent=
 AWS_EC2_METADATA_DISABLED=true try 77 AWS_EC2_METADATA_DISABLED

@@ -26,10 +26,7 @@ try 77 "GOOGLE_APPLICATION_CREDENTIALS is not set, and Google's metadata server"
 cloud_set no-role= down=/computeMetadata
 try 75 "Google's metadata server.*503"
 cloud_set down= silent=/computeMetadata
-begun=$(now_ms)
 try 77 'no answer within 1s' --retries 0
-took=$(($(now_ms) - begun))
-[ $took -lt 4500 ] || fail "the metadata took $took ms"
 expect_seen 1 /computeMetadata
 cloud_set silent=
 

@@ -8,7 +8,7 @@ page=$root/README.md
 
 # Other machines' images have other digests and sizes, and all take their time.
 normal() { sed -E -e 's/sha256:[0-9a-f.]+|\b[0-9a-f]{64}\b|sha\.\.[0-9a-f]+/DIGEST/g' -e 's/[0-9]+(\.[0-9]+)? ?([KMGT]i)?B\b/SIZE/g' \
-    -e 's/[0-9]{4}-[0-9-]+T[0-9:]+Z/TIME/g' -e 's/\b[0-9]+(\.[0-9]+)?(ms|s|m|h)([0-9.]+(ms|s|m))?\b/AGE/g' \
+    -e 's/[0-9]{4}-[0-9-]+T[0-9:]+Z/TIME/g' -e 's/\b[0-9]+(\.[0-9]+)?(ms|s|m|h|d)([0-9.]+(ms|s|m|h))?\b/AGE/g' \
     -e 's/ [0-9]+\.[0-9]\b/ SECONDS/g' -e 's/  [0-9]+  / BYTES /' -e 's/[0-9]+ (blobs|layers)/N \1/g' -e 's/ +/ /g'; }
 
 # A registry of the name's length, so that tables stay tables.

@@ -16,6 +16,7 @@ import base64
 import http.client
 import http.server
 import json
+import os
 import re
 import threading
 import time
@@ -90,7 +91,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def answer(self, status, value, *headers):
         body = value if isinstance(value, bytes) else json.dumps(value).encode()
-        self.status = status
+        self.record(status)
         self.send_response(status)
         for name, text in headers:
             self.send_header(name, text)
@@ -98,6 +99,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def record(self, status):
+        """A line of the log, in one piece (threads write it) and before whom it answers goes on."""
+        if not self.path.startswith("/__"):
+            line = f"{self.command} {self.path.split('?')[0]} {status} {self.note}\n"
+            os.write(1, line.encode())
 
     def need(self, condition, status=400, code="invalid_request", words="it is not what was due"):
         if not condition:
@@ -269,7 +276,7 @@ xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResu
         upstream.request(self.command, path, headers=headers)
         answer = upstream.getresponse()
         body = answer.read()
-        self.status = answer.status
+        self.record(answer.status)
         self.send_response(answer.status)
         for name in "Content-Type", "Docker-Content-Digest", "Content-Range", "Content-Length":
             if answer.getheader(name):
@@ -303,9 +310,9 @@ xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResu
         if url.path.startswith("/__"):
             return self.control(url.path, query)
         if settings["silent"] and url.path.startswith(settings["silent"]):
-            print(self.command, url.path, "silent", flush=True)
+            self.record("silent")
             time.sleep(5)
-            self.close_connection = self.logged = True
+            self.close_connection = True
             return None
         if settings["down"] and url.path.startswith(settings["down"]):
             return self.answer(503, {})
@@ -320,15 +327,13 @@ xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResu
         return self.answer(404, {})
 
     def handle_one(self):
-        self.note, self.status, self.logged = "-", 0, False
+        self.note = "-"
         try:
             self.dispatch()
         except Refused as refused:
             words = {"__type": refused.code, "message": refused.words} if self.path.startswith("/aws") else \
                 {"error": refused.code, "error_description": refused.words}
             self.answer(refused.status, words)
-        if not self.logged and not self.path.startswith("/__"):
-            print(self.command, self.path.split("?")[0], self.status, self.note, flush=True)
 
     do_GET = do_HEAD = do_POST = do_PUT = handle_one
 
