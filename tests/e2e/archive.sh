@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Format docker-archive: what stands on the disk, what other tools make of it, what the registry is
 # asked, and that broken archives are mended.
-# labels: threads
+# threads: long
 # timeout: 240
 . "$(dirname "$0")/../lib.sh"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Azure's registries: service principal, workload identity, managed identity; the exchange and the
 # refresh at the registry; against a server that checks the assertions. And GitLab CI's variables.
-# labels: threads
+# threads: long
 # timeout: 300
 . "$(dirname "$0")/../lib.sh"
 . "$root/tests/clouds.sh"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Amazon's registries: every place that AWS' credentials come from, against a server that checks the
 # signature; clocks, expiry, refusal; and nobody else's registry.
-# labels: threads
+# threads: long
 # timeout: 300
 . "$(dirname "$0")/../lib.sh"
 . "$root/tests/clouds.sh"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Google's registries: key files of every kind and the metadata server, against a server that checks
 # the assertions; clocks, expiry, refusal; and nobody else's registry.
-# labels: threads
+# threads: long
 # timeout: 300
 . "$(dirname "$0")/../lib.sh"
 . "$root/tests/clouds.sh"

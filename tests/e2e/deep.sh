@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `cachedir verify --deep`: layers whose bytes are what the registry says, but which unpack to something
 # else than the image's own config says, or not at all.
-# labels: threads
+# threads: short
 . "$(dirname "$0")/../lib.sh"
 
 start_registry

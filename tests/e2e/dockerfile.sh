@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Warming what Dockerfiles need: from a path, stdin, a URL; arguments, targets, pinning.
-# labels: threads
+# threads: long
 . "$(dirname "$0")/../lib.sh"
 
 start_registry

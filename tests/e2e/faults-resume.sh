@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A large layer from a slow server: idle connections share it, and what a killed run has fetched is not
 # fetched again.
-# labels: threads
+# threads: short
 # timeout: 240
 . "$(dirname "$0")/../lib.sh"
 . "$root/tests/faults.sh"

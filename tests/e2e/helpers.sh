@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Credential helpers: asked for what the files leave to them, asked again when the registry refuses
 # what they said, and ended with all their children.
-# labels: threads
+# threads: short
 # alone: it measures time
 . "$(dirname "$0")/../lib.sh"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One big layer from a server that is slow for each connection: idle connections share it, by closed
 # ranges, and hardly a byte comes twice.
-# labels: threads
+# threads: short
 . "$(dirname "$0")/../lib.sh"
 
 size=$((96 << 20))

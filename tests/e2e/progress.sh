@@ -6,7 +6,7 @@
 . "$root/tests/faults.sh"
 
 start_registry
-start_nginx <<<'limit_rate 400k;'
+start_nginx <<<'limit_rate 1200k;'
 images=(-i "$front/base:1" -i "$front/app:1")
 
 watch() { # WATCH-OPTION... -- WARMER-ARGUMENT...: into "screens" and, the last one, "end"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SIGINT and SIGTERM stop within a second, whatever a worker is waiting for; the exit code is
 # 128 + n, the table is printed, and the directory is clean.
-# labels: threads
+# threads: short
 # alone: it measures time
 . "$(dirname "$0")/../lib.sh"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Two warmers at once on one directory: each blob is fetched once in all, and both succeed.
-# labels: threads
+# threads: short
 . "$(dirname "$0")/../lib.sh"
 
 start_registry

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # go-containerregistry's own registry, whose ranges differ from others': open ones are refused.
-# labels: threads
+# threads: long
 . "$(dirname "$0")/../lib.sh"
 
 command -v crane >/dev/null || skip "crane, a package of another suite of Debian, could not be had"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job over plain HTTP: what stands on the disk, and what the registry was asked.
-# labels: threads
+# threads: short
 . "$(dirname "$0")/../lib.sh"
 
 start_registry

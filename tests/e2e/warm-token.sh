@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Bearer tokens: one a repository, for the stored login, shared by all workers, renewed on 401.
-# labels: threads
+# threads: short
 . "$(dirname "$0")/../lib.sh"
 
 tokens() { grep -c '"GET /token.* 200' "$token_log" || true; }
