@@ -4,6 +4,7 @@
  */
 #include "helper.h"
 #include "metrics.h"
+#include "output.h"
 #include "pin.h"
 #include "run.h"
 
@@ -310,6 +311,19 @@ static int do_nothing(const struct settings *s, const struct pin *pin, struct re
     return s->fail == FAIL_NEVER ? 0 : code ? code : written;
 }
 
+/* A file that cannot be written is told before the work; whoever must not fail is told after it. */
+static int check_files(const struct settings *s, struct error *err)
+{
+    if (s->fail == FAIL_NEVER)
+        return 0;
+    if (s->metrics_file && output_check("--metrics-file", s->metrics_file, err) < 0)
+        return -1;
+    if (s->report && output_check("--report", s->report, err) < 0)
+        return -1;
+    return s->pinned_dockerfile ? output_check("--pinned-dockerfile", s->pinned_dockerfile, err)
+                                : 0;
+}
+
 static int begin(const struct settings *s, sigset_t signals, struct report_run *about,
                  struct error *err)
 {
@@ -321,6 +335,8 @@ static int begin(const struct settings *s, sigset_t signals, struct report_run *
         return -1;
     if (s->check_args)
         return 0;
+    if (check_files(s, err) < 0)
+        return -1;
     if (s->shards > 0) {
         const size_t all = list.count;
         list_shard(&list, s->shard, s->shards);

@@ -165,7 +165,7 @@ static int on_bytes(void *userdata, const void *data, size_t len, struct error *
     if (!f->unpacker)
         return take_bytes(f, data, len, err);
     int said = unpacker_feed(f->unpacker, data, len, take_bytes, f, err);
-    f->misread = said < 0;
+    f->misread = said < 0 && !f->asking->stop; /* else it was the sink */
     return said;
 }
 

@@ -44,6 +44,8 @@ static int read_all(const struct source_options *o, FILE *in, const char *shown,
     for (;;) {
         size_t got = fread(bytes + len, 1, size - len, in);
         len += got;
+        if (ferror(in) && errno == EISDIR)
+            return error_set(err, ERROR_NOT_FOUND, "%s %s: is a directory", o->what, shown);
         if (ferror(in))
             return error_errno(err, errno, "%s %s: cannot read", o->what, shown);
         if (len > o->max)

@@ -29,6 +29,7 @@ try 66 --image "$missing"
 expect_text err "$missing"
 try 66 --image "$registry/nobody/knows:1"
 try 66 --images-file no-such-list
+try 66 --images-file /
 expect_exit 66 cachedir -c no-such-directory list
 
 step "75: nobody answers"
@@ -76,6 +77,25 @@ if [ "$EUID" -eq 0 ]; then
 else
     untried "another user's directory: this is not root"
 fi
+
+step "files that cannot be written: told before anything is fetched; what is there keeps its mode"
+for option in --report --metrics-file; do
+    rm -rf "$cache"
+    try 74 --image "$good" "$option" no-such-directory/file
+    expect_text err "$option no-such-directory/file: cannot be written there: No such file"
+    try 74 --image "$good" "$option" small
+    [ ! -e "$cache" ] || fail "it went to work all the same"
+    try 0 --image "$good" "$option" no-such-directory/file --fail never
+    [ -d "$cache/$(digest_of base:1 "$platform")" ] || fail "--fail=never has warmed nothing"
+    expect_text err "$option: .*no-such-directory/file"
+    ln -s real link
+    try 0 --image "$good" "$option" link
+    { [ -L link ] && [ -s real ]; } || fail "the dangling link was replaced"
+    chmod 640 real
+    try 0 --image "$good" "$option" link
+    expect_equal 640 "$(stat -c %a real)" "the mode"
+    rm link real
+done
 
 step "65: wrong bytes, not an image, no such platform"
 . "$root/tests/faults.sh"
