@@ -98,7 +98,8 @@ static void test_without_locks_nobody_is_dead(void **state)
     (void)state;
     char *path = test_directory_make();
     int said;
-    end_run(begin_run(path, CACHEDIR_LOCKS, &said), said);
+    const pid_t run = begin_run(path, CACHEDIR_LOCKS, &said); /* before `said` is read */
+    end_run(run, said);
     for (unsigned without = 0; without <= CACHEDIR_LOCKS; without += CACHEDIR_LOCKS) {
         struct cachedir *cd = open_cache(path, without);
         assert_int_equal(count(cd->stage), 1);
