@@ -297,7 +297,7 @@ static int replace_directory(struct cachedir *cd, const char *name, const char *
     if (renameat(cd->root, entry, cd->trash, away) < 0 ||
         renameat(cd->stage, name, cd->root, entry) < 0)
         return -1;
-    (void)fs_remove(cd->trash, away); /* else prune finds it */
+    (void)store_remove_away(cd, cd->trash, away); /* else prune finds it */
     return 0;
 }
 
@@ -319,7 +319,8 @@ static int publish_file(struct cachedir *cd, const struct alias *alias,
     if (r < 0 && (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST))
         r = replace_directory(cd, name, alias->index.text);
     const int saved = errno;
-    (void)fs_remove(cd->stage, name); /* a second name of what stands there; else prune finds it */
+    /* A second name of what stands there, or what stood there; else prune finds it. */
+    (void)store_remove_away(cd, cd->stage, name);
     if (r < 0)
         return store_error(cd, saved, cd->root, ".", err, "cannot publish %s", alias->index.text);
     if (fs_sync_directory(cd->root) < 0)

@@ -252,7 +252,14 @@ static int unlink_commit_point(struct cachedir *cd, const char *name, struct err
     cleanup_close int dir = fs_open_directory(cd->root, name);
     if (dir >= 0 && unlinkat(dir, "index.json", 0) < 0 && errno != ENOENT)
         return store_error(cd, errno, dir, "index.json", err, "cannot remove %s", name);
+    if (dir >= 0 && fs_sync_directory(dir) < 0)
+        return error_errno(err, errno, "cannot sync %s", name);
     return 0;
+}
+
+int store_remove_away(struct cachedir *cd, int dir, const char *name)
+{
+    return fs_sync_directory(cd->root) < 0 ? -1 : fs_remove(dir, name);
 }
 
 /* What belongs to an entry and lies elsewhere: of an archive's, the manifest; of an alias', the
@@ -306,7 +313,7 @@ int entry_take_away(struct cachedir *cd, const char *name, const struct timespec
      */
     if (trash != cd->root && forget_entry(cd, name, err) < 0)
         return -1;
-    if (fs_remove(trash, away) < 0)
+    if (store_remove_away(cd, trash, away) < 0)
         return store_error(cd, errno, trash, away, err, "%s is out of sight, but cannot be deleted",
                            name);
     return trash == cd->root && forget_entry(cd, name, err) < 0 ? -1 : 1;

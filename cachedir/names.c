@@ -302,7 +302,7 @@ static json_t *index_descriptor(struct cachedir *cd, json_t *manifests, struct e
             (void)error_errno(err, errno, "cannot write an index for index.json");
             return NULL;
         }
-        int r = pool_put(cd, cd->stage, temporary, &digest, err);
+        int r = pool_put(cd, cd->stage, temporary, &digest, true, err);
         (void)unlinkat(cd->stage, temporary, 0);
         if (r < 0)
             return NULL;

@@ -104,7 +104,8 @@ static int carry_out(struct pruning *p, const struct thing *thing, struct error 
         return remove_partial(p, thing, err);
     if (thing->kind == THING_BLOB && entry_is_younger(dir, thing->name, &seen))
         return 0;
-    if (fs_remove(dir, thing->name) < 0)
+    if ((thing->kind == THING_BLOB ? fs_remove(dir, thing->name)
+                                   : store_remove_away(cd, dir, thing->name)) < 0)
         return store_error(cd, errno, dir, thing->name, err, "cannot remove %s", thing->path);
     return 1;
 }

@@ -92,7 +92,7 @@ int spool_give(const struct spool *s, struct cachedir_stage *stage, const struct
         return s->cd->format->stage_give(stage, blob, fd, WHOLE_FILE, err);
     if (fchmod(fd, s->cd->file_mode) < 0 || fsync(fd) < 0)
         return error_errno(err, errno, "cannot sync %s", blob->digest.text);
-    if (pool_put(s->cd, s->dir, digest_hex(&blob->digest), &blob->digest, err) < 0)
+    if (pool_put(s->cd, s->dir, digest_hex(&blob->digest), &blob->digest, false, err) < 0)
         return -1;
     return cachedir_stage_take(stage, blob, err);
 }

@@ -110,7 +110,7 @@ static int adopt_from(struct cachedir_stage *stage, const struct digest *entry,
     cleanup_close int fd = fs_open(to, digest_hex(&blob->digest), O_RDONLY, 0);
     if (fd < 0 || fsync(fd) < 0)
         return error_errno(err, errno, "cannot sync blob %s", blob->digest.text);
-    return pool_put(cd, to, digest_hex(&blob->digest), &blob->digest, err) < 0 ? -1 : 1;
+    return pool_put(cd, to, digest_hex(&blob->digest), &blob->digest, false, err) < 0 ? -1 : 1;
 }
 
 int oci_stage_begin(struct cachedir_stage *stage, struct error *err)
@@ -133,7 +133,7 @@ int oci_stage_begin(struct cachedir_stage *stage, struct error *err)
     const char *name = digest_hex(&stage->digest);
     if (fs_create(stage->blobs.sha256, name, cd->file_mode, stage->bytes, stage->len) < 0)
         return error_errno(err, errno, "cannot write manifest %s", stage->digest.text);
-    return pool_put(cd, stage->blobs.sha256, name, &stage->digest, err);
+    return pool_put(cd, stage->blobs.sha256, name, &stage->digest, false, err);
 }
 
 int oci_stage_take(struct cachedir_stage *stage, const struct descriptor *blob, struct error *err)
@@ -169,7 +169,7 @@ int oci_blob_publish(struct cachedir_blob *b, struct error *err)
     /* A copy of somebody's partial file, or one that was longer once, may have a tail. */
     if (ftruncate(fd, b->size) < 0 || fchmod(fd, cd->file_mode) < 0 || fsync(fd) < 0)
         return error_errno(err, errno, "cannot sync %s", b->digest.text);
-    return pool_put(cd, cd->partial, b->partial->name, &b->digest, err);
+    return pool_put(cd, cd->partial, b->partial->name, &b->digest, true, err);
 }
 
 int oci_stage_give(struct cachedir_stage *stage, const struct descriptor *blob, int fd,
@@ -191,7 +191,7 @@ int oci_stage_give(struct cachedir_stage *stage, const struct descriptor *blob, 
              (fchmod(copy, cd->file_mode) < 0 || fsync(copy) < 0))
         (void)error_errno(&why, errno, "cannot sync blob %s", name);
     if (why.kind == ERROR_NONE)
-        return pool_put(cd, to, name, &blob->digest, err) < 0 ? -1 : 1;
+        return pool_put(cd, to, name, &blob->digest, false, err) < 0 ? -1 : 1;
     (void)unlinkat(to, name, 0);
     if (why.kind == ERROR_DIGEST)
         return 0;
@@ -240,7 +240,9 @@ static int finish_stage(struct cachedir_stage *stage, struct error *err)
     struct cachedir *cd = stage->cd;
     cleanup_free char *index = index_text(stage);
 
-    if (blobs_sync(&stage->blobs) < 0)
+    /* The pool, too: an entry does not outlive a power failure that its blobs' names there do not,
+     * and no finished blob stands in partial/ again. */
+    if (blobs_sync(&stage->blobs) < 0 || blobs_sync(&cd->pool) < 0)
         return error_errno(err, errno, "cannot sync the blobs of %s", stage->digest.text);
     if (fs_create(stage->dir, "oci-layout", cd->file_mode, LAYOUT_TEXT, strlen(LAYOUT_TEXT)) < 0 ||
         fs_create(stage->dir, "index.json", cd->file_mode, index, strlen(index)) < 0 ||
@@ -343,7 +345,7 @@ static int swap_in(struct cachedir_stage *stage, struct error *err)
     if (renameat(cd->stage, stage->name, cd->root, name) < 0)
         return store_error(cd, errno, cd->root, ".", err, "cannot publish %s", name);
     stage->published = true;
-    if (fs_remove(trash, away) < 0)
+    if (store_remove_away(cd, trash, away) < 0)
         store_warn(cd, "%s: what another uid left broken could not be removed: %s/%s", cd->path,
                    trash == cd->root ? "." : STORE_OWN "/trash", away);
     return 0;

@@ -152,10 +152,10 @@ int pool_give(struct cachedir *cd, int from, int to, const struct digest *digest
               bool check, struct error *err);
 /*
  * Make the good file (from, name) the pool's for `digest`. A bad one that stands there is replaced
- * under every name that it has in entries, pool first.
+ * under every name that it has in entries, pool first. `moves`: it need not keep the name it has.
  */
 int pool_put(struct cachedir *cd, int from, const char *name, const struct digest *digest,
-             struct error *err);
+             bool moves, struct error *err);
 /* Put (from, name) in the place of (to, name2) by link and rename, or copy and rename. */
 int pool_replace(struct cachedir *cd, int from, const char *name, int to, const char *name2,
                  struct error *err);
@@ -310,5 +310,9 @@ int entry_take_away(struct cachedir *cd, const char *name, const struct timespec
                     struct error *err);
 /* The same with its aliases, which go first. An alias that stays keeps it. */
 int entry_take_all_away(struct cachedir *cd, const struct digest *digest, struct error *err);
+/* Delete what was an entry and was renamed away, or perhaps was: not before the disk knows that it
+ * has its old name no more, for after a power failure an entry is there whole or not at all. -1 and
+ * errno. */
+int store_remove_away(struct cachedir *cd, int dir, const char *name);
 /* Does `name` look like an entry's, i.e. is it a sha256 digest? */
 bool entry_name(const char *name, struct digest *ret);

@@ -40,7 +40,7 @@ static bool read_boot(const struct cachedir *cd, char boot[BOOT_LEN + 1])
     return true;
 }
 
-static void remove_all(int dir, const char *id)
+static void remove_all(struct cachedir *cd, int dir, const char *id)
 {
     cleanup_names char **names = NULL;
     size_t count;
@@ -48,8 +48,8 @@ static void remove_all(int dir, const char *id)
         return;
     for (size_t i = 0; i < count; i++)
         if (strncmp(names[i], id, ID_LEN) == 0 && names[i][ID_LEN] == '-')
-            (void)fs_remove(dir,
-                            names[i]); /* another uid's stays: prune names it, and the ways out */
+            /* Another uid's stays: prune names it, and the ways out. */
+            (void)store_remove_away(cd, dir, names[i]);
 }
 
 static void sweep_old(struct cachedir *cd, const char *name)
@@ -80,8 +80,8 @@ static void sweep(struct cachedir *cd)
                      0 &&
                  lock_take(cd, cd->blob_locks, name, true, &lock, &why) == 0) {
             if (lock_is_held(lock)) {
-                remove_all(cd->stage, name);
-                remove_all(cd->trash, name);
+                remove_all(cd, cd->stage, name);
+                remove_all(cd, cd->trash, name);
             }
             cachedir_unlock(lock);
         }
