@@ -197,7 +197,7 @@ static void test_load(void **state)
          "variable?)\n! --image: the reference is empty\n"},
         {{image}, {none}, ERROR_NOT_FOUND, "list /tmp/test-list.", ""},
         {{bad}, {none}, ERROR_NOT_FOUND, "2 mistakes ", "! --image: "},
-        {{image}, {directory}, ERROR_IO, "list /tmp/test-list.", ""},
+        {{image}, {directory}, ERROR_NOT_FOUND, "list /tmp/test-list.", ""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cleanup_error struct error err = {0};
