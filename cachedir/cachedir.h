@@ -136,6 +136,7 @@ struct cachedir_entry {
     struct digest alias_of; /* of an alias: the manifest's; else unset */
     enum cachedir_state state;
     char *problem;            /* owned; NULL unless broken; safe to print */
+    bool unreadable;          /* broken, as far as could be seen: reading failed, which may pass */
     struct timespec renewed;  /* when its life began */
     char *media_type;         /* owned; of the manifest; NULL when unknown */
     char *reference;          /* owned; the name it was made under; NULL: unknown; foreign */
@@ -341,13 +342,15 @@ enum cachedir_repair {
     CACHEDIR_REPAIR_NOTHING, /* all its bytes and its structure are right */
     CACHEDIR_REPAIR_MENDED,  /* from what was here */
     CACHEDIR_REPAIR_REMOVED, /* out of the builder's sight; what is good of it stays in the pool */
+    CACHEDIR_REPAIR_OTHER,   /* good in the other format, and left alone: cachedir_convert() */
 };
 
 /*
  * Mend an entry from what the directory holds, hashing all of it; where that does not suffice, take
  * it out of the builder's sight, so that a build pulls it instead of failing, and the next warm
  * fetches only what is missing. A mended entry keeps its clock: nothing is renewed here.
- * ERROR_NOT_FOUND when there is none.
+ * ERROR_NOT_FOUND when there is none. ERROR_IO when it cannot be read: that is no reason to remove
+ * it.
  */
 int cachedir_repair(struct cachedir *cd, const struct digest *digest, enum cachedir_repair *ret,
                     struct error *err);

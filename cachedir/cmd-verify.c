@@ -90,26 +90,43 @@ static void show_problem(void *userdata, const char *where, const char *what)
     note(&found->blobs, &found->blob_count, text);
 }
 
-/* Entries first, so that each has lost its name before it loses a blob. */
-static int repair(struct cachedir *cd, const struct found *found, struct error *err)
+/* One that cannot be read now holds up no other: *failed is the first such reason. -1: the rest
+ * would fare no better. */
+static int repair_entry(struct cachedir *cd, const struct found *found, const struct digest *digest,
+                        struct error *failed, struct error *err)
 {
-    static const char *const names[] = {"nothing", "mended", "removed"};
+    static const char *const names[] = {"nothing", "mended", "removed", "other-format"};
     static const char *const what[] = {
         "its bytes are what its digest says: nothing to mend",
         "mended from what is here",
         "taken out of the builder's sight; warm it again",
+        "good, but in the other format: \"cachedir convert\" to this one goes on with it",
     };
-    for (size_t i = 0; i < found->entry_count; i++) {
-        enum cachedir_repair how;
-        cleanup_error struct error why = {0};
-        if (cachedir_repair(cd, &found->entries[i], &how, &why) == 0) {
-            say(found->repaired, found->entries[i].text, "result",
-                found->repaired ? names[how] : what[how]);
-        } else if (why.kind != ERROR_NOT_FOUND) {
-            error_move(err, &why);
-            return -1;
-        }
+    enum cachedir_repair how;
+    cleanup_error struct error why = {0};
+    if (cachedir_repair(cd, digest, &how, &why) == 0) {
+        say(found->repaired, digest->text, "result", found->repaired ? names[how] : what[how]);
+        return 0;
     }
+    if (why.kind == ERROR_NOT_FOUND)
+        return 0;
+    if (why.kind != ERROR_IO && why.kind != ERROR_REFUSED) {
+        error_move(err, &why);
+        return -1;
+    }
+    log_error("%s", why.message);
+    if (failed->kind == ERROR_NONE)
+        error_move(failed, &why);
+    return 0;
+}
+
+/* Entries first, so that each has lost its name before it loses a blob. */
+static int repair(struct cachedir *cd, const struct found *found, struct error *err)
+{
+    cleanup_error struct error failed = {0};
+    for (size_t i = 0; i < found->entry_count; i++)
+        if (repair_entry(cd, found, &found->entries[i], &failed, err) < 0)
+            return -1;
     for (size_t i = 0; i < found->blob_count; i++) {
         int gone = cachedir_repair_blob(cd, &found->blobs[i], err);
         if (gone < 0)
@@ -118,7 +135,12 @@ static int repair(struct cachedir *cd, const struct found *found, struct error *
             say(found->repaired, found->blobs[i].text, "result",
                 found->repaired ? "removed-from-pool" : "removed from the pool");
     }
-    return cachedir_flush(cd, err);
+    if (cachedir_flush(cd, err) < 0)
+        return -1;
+    if (failed.kind == ERROR_NONE)
+        return 0;
+    error_move(err, &failed);
+    return -1;
 }
 
 static void release_found(struct found *found)

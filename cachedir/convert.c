@@ -248,8 +248,9 @@ static int convert_names(struct conversion *c, struct error *err)
             cachedir_name_find(c->to, c->names[i].reference, c->names[i].platform, &known, err);
         if (found < 0)
             return -1;
-        /* An earlier conversion, or a warm since then, said it better. */
-        if (found == 0 && cachedir_name_set(c->to, &c->names[i], err) < 0)
+        /* Unless an earlier conversion, or a warm since then, said it better. */
+        if ((found == 0 || digest_equal(&known.manifest, &c->names[i].manifest)) &&
+            cachedir_name_set(c->to, &c->names[i], err) < 0)
             return -1;
     }
     return cachedir_flush(c->to, err);

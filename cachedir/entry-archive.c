@@ -78,7 +78,7 @@ static char *read_member(struct reading *r, const char *name, const char *what, 
     }
     char *bytes = xmalloc((size_t)member->size + 1);
     if (fs_pread_all(r->fd, bytes, (size_t)member->size, member->offset) < 0) {
-        entry_broken(r->entry, "%s: %s", what, strerror(errno));
+        entry_unread(r->entry, what);
         free(bytes);
         return NULL;
     }
@@ -99,7 +99,7 @@ static void read_beside(struct reading *r, char **bytes, size_t *len)
 
     if (fs_read(r->cd->root, name, MANIFEST_SIZE_MAX, &beside, &beside_len) < 0) {
         if (errno != ENOENT)
-            entry_broken(e, "the manifest beside it: %s", strerror(errno));
+            entry_unread(e, "the manifest beside it");
     } else if (digest_check(entry_manifest(e), beside, beside_len, &why) < 0) {
         entry_broken(e, "the .json beside it is not its manifest");
     } else if (!*bytes) {
@@ -230,7 +230,8 @@ static void read_layer(struct reading *r, size_t i, enum layer_encoding *ret_enc
     }
     const size_t len = size < LAYER_MAGIC_SIZE ? (size_t)size : LAYER_MAGIC_SIZE;
     if (fs_pread_all(r->fd, magic, len, member->offset) < 0) {
-        entry_broken(e, "layer %zu: %s", i + 1, strerror(errno));
+        cleanup_free char *what = xasprintf("layer %zu", i + 1);
+        entry_unread(e, what);
         return;
     }
     *ret_encoding = layer_encoding(magic, len);
@@ -286,8 +287,10 @@ static void look_inside(struct reading *r)
     const struct tar_member *member;
     cleanup_error struct error why = {0};
 
-    if (tar_scan(r->fd, &r->members, &why) < 0)
+    if (tar_scan(r->fd, &r->members, &why) < 0) {
+        e->unreadable = why.kind != ERROR_PROTOCOL && why.kind != ERROR_DIGEST;
         entry_broken(e, "%s", why.message);
+    }
     read_manifest(r);
     cleanup_free char *json =
         read_member(r, "manifest.json", "manifest.json", DOCKER_ARCHIVE_JSON_MAX, &member);
@@ -334,9 +337,11 @@ static int archive_look(struct cachedir *cd, const struct digest *digest,
             look_inside(&r);
         else if (errno == ENOENT)
             e.state = CACHEDIR_ABSENT;
-        else
+        else {
+            e.unreadable = errno != ELOOP;
             entry_broken(&e, "cannot be opened: %s (owner %u, mode %04o)", strerror(errno),
                          (unsigned)r.st.st_uid, (unsigned)r.st.st_mode & 07777U);
+        }
     }
     reading_release(&r);
     *ret = e;
@@ -360,6 +365,8 @@ static int archive_manifest(struct cachedir *cd, const struct digest *digest, ch
     if (archive_look(cd, digest, &e, err) < 0)
         return -1;
     const struct cachedir_blob_info *blob = entry_blob(&e, digest);
+    if (!blob && e.unreadable)
+        return error_set(err, ERROR_IO, "%s %s", digest->text, e.problem);
     /* It may have gone or changed since the look: then it is not here. */
     if (!blob || entry_blob_read(cd, digest, blob, &bytes) < 0 ||
         digest_check(digest, bytes, (size_t)blob->size, NULL) < 0)

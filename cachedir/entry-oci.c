@@ -22,6 +22,23 @@ void entry_broken(struct cachedir_entry *e, const char *format, ...)
     e->state = CACHEDIR_BROKEN;
 }
 
+/* Damage is what everybody sees. The rest may pass, or is another's permission. */
+static bool is_damage(int errnum)
+{
+    return errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP || errnum == EISDIR ||
+           errnum == EFBIG || errnum == EINVAL;
+}
+
+void entry_unread(struct cachedir_entry *e, const char *what)
+{
+    const int saved = errno;
+    e->unreadable |= !is_damage(saved);
+    if (saved == ENOENT)
+        entry_broken(e, "%s is missing", what);
+    else
+        entry_broken(e, "%s: %s", what, strerror(saved));
+}
+
 void entry_add_blob(struct cachedir_entry *e, const struct digest *digest, int64_t size)
 {
     for (size_t i = 0; i < e->blob_count; i++)
@@ -55,8 +72,7 @@ static bool read_index(struct cachedir_entry *e, int dir, struct digest *ret, in
     cleanup_error struct error why = {0};
 
     if (fs_read(dir, "index.json", ENTRY_INDEX_SIZE_MAX, &text, &len) < 0) {
-        entry_broken(e, errno == ENOENT ? "index.json is missing" : "index.json: %s",
-                     strerror(errno));
+        entry_unread(e, "index.json");
         return false;
     }
     cleanup_json json_t *index = json_object_parse(text, len, &why);
@@ -139,8 +155,11 @@ static void look_at_blobs(struct cachedir_entry *e, struct blobs *blobs,
         struct stat st;
         char brief[DIGEST_SHORT_SIZE];
         digest_short(&blob->digest, brief);
-        if (dir < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-            entry_broken(e, "blob %s is missing", brief);
+        cleanup_free char *what = xasprintf("blob %s", brief);
+        if (dir < 0) {
+            entry_broken(e, "%s is missing", what);
+        } else if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            entry_unread(e, what);
         } else if (!S_ISREG(st.st_mode)) {
             entry_broken(e, "blob %s is %s", brief,
                          S_ISLNK(st.st_mode) ? "a symbolic link, which the builder refuses"
@@ -182,7 +201,7 @@ static void look_inside(struct cachedir *cd, struct cachedir_entry *e, int dir)
         return;
     struct blobs blobs;
     if (blobs_open(dir, &blobs) < 0) {
-        entry_broken(e, "blobs: %s", strerror(errno));
+        entry_unread(e, "blobs");
         return;
     }
     cleanup_free char *bytes = NULL;
@@ -192,8 +211,7 @@ static void look_inside(struct cachedir *cd, struct cachedir_entry *e, int dir)
     entry_add_blob(e, &digest, size);
     if (fs_read(blobs_directory(&blobs, &digest), digest_hex(&digest), MANIFEST_SIZE_MAX, &bytes,
                 &len) < 0)
-        entry_broken(e, errno == ENOENT ? "the manifest is missing" : "the manifest: %s",
-                     strerror(errno));
+        entry_unread(e, "the manifest");
     else if ((int64_t)len != size || digest_check(&digest, bytes, len, &why) < 0)
         entry_broken(e, "the manifest is damaged");
     else if (manifest_parse(bytes, len, e->media_type, &manifest, NULL, &why) < 0)
@@ -228,9 +246,11 @@ static int oci_look(struct cachedir *cd, const struct digest *digest, struct cac
         entry_broken(&e, "is a file (a docker-archive?) where format oci has a directory");
     else if (errno == ENOENT)
         e.state = CACHEDIR_ABSENT;
-    else
+    else {
+        e.unreadable = !is_damage(errno);
         entry_broken(&e, "cannot be opened: %s (owner %u, mode %04o)", strerror(errno),
                      (unsigned)st.st_uid, (unsigned)st.st_mode & 07777U);
+    }
     *ret = e;
     return 0;
 }

@@ -25,6 +25,11 @@ static bool is_bloated(const char *bytes, size_t len)
            values > JSON_VALUES_MAX || values > JSON_FEW + len / 8;
 }
 
+bool json_can_be_read(const char *text, size_t len)
+{
+    return !is_bloated(text, len);
+}
+
 static json_t *parse(const void *bytes, size_t len, struct error *err)
 {
     if (is_bloated(bytes, len)) {

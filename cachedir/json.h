@@ -22,6 +22,10 @@ json_t *json_object_parse(const void *bytes, size_t len, struct error *err);
 /* The same for an array. */
 json_t *json_array_parse(const void *bytes, size_t len, struct error *err);
 
+/* Would those two take so many objects, arrays and values? So that nobody writes what he cannot read
+ * back. */
+bool json_can_be_read(const char *text, size_t len);
+
 /* The builder's decoder takes "Layers" for "layers", and the last of both: where we would read one
  * thing and the builder another, nobody could say what has been verified. `keys` ends with NULL. */
 int json_check_spelling(json_t *object, const char *const *keys, struct error *err);

@@ -187,11 +187,30 @@ static int read_root(struct cachedir *cd, struct cachedir_name **list, size_t *c
     return 0;
 }
 
+/* Of a conversion that is under way or was interrupted: the names that the other format's document
+ * still has are true of the entries that are still that format's. */
+static int read_other_format(struct cachedir *cd, struct cachedir_name **list, size_t *count,
+                             struct error *err)
+{
+    const int dir = cd->format->is_file ? cd->root : cd->own;
+    cleanup_free char *text = NULL;
+    size_t len, i;
+    json_t *descriptor;
+    if (dir < 0 || fs_read(dir, "index.json", INDEX_SIZE_MAX, &text, &len) < 0)
+        return dir >= 0 && (errno == EIO || errno == ESTALE || errno == EMFILE || errno == ENFILE)
+                   ? error_errno(err, errno, "%s: the other format's index.json", cd->path)
+                   : 0;
+    cleanup_json json_t *root = json_object_parse(text, len, NULL);
+    json_array_foreach(json_object_get(root, "manifests"), i, descriptor)
+        names_read_descriptor(descriptor, list, count);
+    return 0;
+}
+
 /* index.json overlaid with what this process said. Sorted. */
 static int all_names(struct cachedir *cd, struct cachedir_name **list, size_t *count,
                      struct standing *ret, struct error *err)
 {
-    if (read_root(cd, list, count, ret, err) < 0)
+    if (read_other_format(cd, list, count, err) < 0 || read_root(cd, list, count, ret, err) < 0)
         return -1;
     pthread_mutex_lock(&cd->mutex);
     for (size_t i = 0; i < cd->said_count; i++) {
@@ -227,7 +246,8 @@ static int know_names(struct cachedir *cd, struct error *err)
     pthread_mutex_unlock(&cd->mutex);
     if (known)
         return 0;
-    if (read_root(cd, &list, &count, NULL, err) < 0)
+    if (read_other_format(cd, &list, &count, err) < 0 ||
+        read_root(cd, &list, &count, NULL, err) < 0)
         return -1;
     list = sort_names(list, &count);
     pthread_mutex_lock(&cd->mutex);
@@ -410,6 +430,13 @@ static int write_root(struct cachedir *cd, const struct cachedir_name *list, siz
     cleanup_free char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     if (!text)
         abort(); /* out of memory */
+    /* One that nobody could read back would lose every name. */
+    if (strlen(text) > INDEX_SIZE_MAX || !json_can_be_read(text, strlen(text)))
+        return error_set(
+            err, ERROR_NO_SPACE,
+            "%s/index.json: %zu names are more than it can hold, and stay unwritten: the "
+            "entries are there, and are found all the same",
+            cd->path, count);
     char temporary[FS_NAME_MAX];
     store_temporary(cd, temporary, "index");
     /* What it names must be there before it names it. */

@@ -104,6 +104,30 @@ static int mend(struct cachedir *cd, const struct cachedir_entry *entry, enum ca
     return try_to_mend(cd, entry, is_alias ? &alias.manifest : &entry->digest, ret, err);
 }
 
+/* What a conversion has not come to yet, or had to leave, or kaniko's own warmer made: no builder
+ * of this directory sees it, and it is all that there is of it here. */
+static int look_other(struct cachedir *cd, const struct digest *digest, bool *ret,
+                      struct error *err)
+{
+    const struct entry_format *other = cd->format->is_file ? &entry_oci : &entry_archive;
+    cleanup_cachedir_entry struct cachedir_entry entry = {0};
+    if (other->look(cd, digest, &entry, err) < 0)
+        return -1;
+    *ret = entry.state == CACHEDIR_COMPLETE;
+    return 0;
+}
+
+/* Nothing here mends it. Whoever could not read it knows nothing of it. */
+static int remove_broken(struct cachedir *cd, const struct digest *digest, struct error *err)
+{
+    cleanup_cachedir_entry struct cachedir_entry entry = {0};
+    if (cd->format->look(cd, digest, &entry, err) < 0)
+        return -1;
+    if (entry.unreadable)
+        return error_set(err, ERROR_IO, "%s %s: it stays", digest->text, entry.problem);
+    return entry_take_all_away(cd, digest, err);
+}
+
 int cachedir_repair(struct cachedir *cd, const struct digest *digest, enum cachedir_repair *ret,
                     struct error *err)
 {
@@ -113,11 +137,19 @@ int cachedir_repair(struct cachedir *cd, const struct digest *digest, enum cache
         return -1;
     if (entry.state == CACHEDIR_ABSENT)
         return error_set(err, ERROR_NOT_FOUND, "no entry %s in %s", digest->text, cd->path);
+    if (entry.unreadable)
+        return error_set(err, ERROR_IO, "%s %s: it stays", digest->text, entry.problem);
+    bool other = false;
+    if (entry.state == CACHEDIR_BROKEN && look_other(cd, digest, &other, err) < 0)
+        return -1;
+    *ret = CACHEDIR_REPAIR_OTHER;
+    if (other)
+        return 0;
     int mended = mend(cd, &entry, ret, err);
     if (mended != 0)
         return mended < 0 ? -1 : 0;
     *ret = CACHEDIR_REPAIR_REMOVED;
-    return entry_take_all_away(cd, digest, err) < 0 ? -1 : 0;
+    return remove_broken(cd, digest, err) < 0 ? -1 : 0;
 }
 
 int cachedir_repair_blob(struct cachedir *cd, const struct digest *digest, struct error *err)

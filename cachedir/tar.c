@@ -5,6 +5,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -33,6 +34,9 @@ static int64_t padded(int64_t size)
 
 static int damaged(struct archive *a, struct error *err)
 {
+    const int failed = archive_errno(a);
+    if (failed == EIO || failed == ESTALE)
+        return error_errno(err, failed, "cannot read it");
     cleanup_free char *why = text_foreign_str(archive_error_string(a));
     return error_set(err, ERROR_PROTOCOL, "not a whole tar: %s", why);
 }

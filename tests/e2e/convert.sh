@@ -42,6 +42,18 @@ expect_exit 0 cachedir -c "$cache" convert --to oci
 all_is_well oci
 expect_clean
 
+step "what a conversion has not come to yet keeps its name and its life, whoever repairs or prunes"
+for format in docker-archive oci; do
+    echo $format >"$cache/.basewarm/format" # a kill there leaves this
+    expect_exit 1 cachedir -c "$cache" verify --repair
+    expect_equal 3 "$(grep -c "^sha256:.*: good, but in the other format" out)" "left alone"
+    expect_exit 1 cachedir -c "$cache" prune --keep '*' --max-size 1
+    clocks | diff want -
+    expect_exit 0 cachedir -c "$cache" convert --to $format
+    expect_text err '^3 converted'
+    all_is_well $format
+done
+
 step "usage"
 expect_exit 64 cachedir -c "$cache" convert
 expect_exit 64 cachedir -c "$cache" convert --to tar
