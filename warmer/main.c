@@ -202,15 +202,26 @@ static void flush_names(struct run *run)
         log_warn("%s", err.message);
 }
 
+static bool stands(void *userdata, const struct digest *digest)
+{
+    cleanup_cachedir_entry struct cachedir_entry entry = {0};
+    return cachedir_look(userdata, digest, &entry, NULL) < 0 || entry.state != CACHEDIR_ABSENT;
+}
+
 /* After warming. Returns the exit code of it. */
 static int prune(struct run *run)
 {
     cleanup_error struct error err = {0};
+    int code = 0;
     if (run_prune(run, &err) < 0) {
         log_error("%s", err.message);
-        return error_exit_code(err.kind);
+        code = error_exit_code(err.kind);
+    } else if (!run->pruned.limits_met) {
+        code = 1;
     }
-    return run->pruned.limits_met ? 0 : 1;
+    if (!run->settings->dry_run && run->pruned.removed[CACHEDIR_PRUNE_EVICTED] > 0)
+        report_evicted(run->report, stands, run->cd);
+    return code;
 }
 
 /* What is read by who reads only the end. */

@@ -71,6 +71,27 @@ void report_add(struct report *r, const struct report_entry *entry)
     pthread_mutex_unlock(&r->mutex);
 }
 
+static bool is_warm(const struct report_entry *e)
+{
+    return e->result == REPORT_PULLED || e->result == REPORT_RENEWED || e->result == REPORT_FRESH;
+}
+
+void report_evicted(struct report *r, bool (*stands)(void *userdata, const struct digest *digest),
+                    void *userdata)
+{
+    pthread_mutex_lock(&r->mutex);
+    for (size_t i = 0; i < r->count; i++) {
+        struct report_entry *e = &r->entries[i];
+        if (!is_warm(e) || stands(userdata, &e->digest))
+            continue;
+        e->result = REPORT_FAILED;
+        e->failed = ERROR_NO_SPACE;
+        e->reason = copy("evicted again: --max-size or --min-free leave no room for all images of "
+                         "this run");
+    }
+    pthread_mutex_unlock(&r->mutex);
+}
+
 bool report_find(struct report *r, const char *reference, const char *platform, struct digest *ret,
                  enum error_kind *ret_failed)
 {
@@ -80,8 +101,7 @@ bool report_find(struct report *r, const char *reference, const char *platform, 
         const struct report_entry *e = &r->entries[i];
         if (strcmp(e->reference, reference) != 0 || strcmp(e->platform, platform) != 0)
             continue;
-        found =
-            e->result == REPORT_PULLED || e->result == REPORT_RENEWED || e->result == REPORT_FRESH;
+        found = is_warm(e);
         if (found)
             *ret = e->digest;
         else if (e->result == REPORT_FAILED)

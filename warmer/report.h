@@ -79,6 +79,9 @@ void report_add(struct report *r, const struct report_entry *entry);
  * is none; *ret_failed is then the kind of its failure, if it failed. */
 bool report_find(struct report *r, const char *reference, const char *platform, struct digest *ret,
                  enum error_kind *ret_failed);
+/* What was warm and does not stand any more, because pruning made room: failed. */
+void report_evicted(struct report *r, bool (*stands)(void *userdata, const struct digest *digest),
+                    void *userdata);
 /* "debian:12: pulled, 27.8 MiB fetched, 3.1 s": one entry in one line. Owned. */
 char *report_sentence(const struct report_entry *entry);
 

@@ -60,6 +60,13 @@ run 0 -i "$good" --prune
 expect_equal 0 "$(value 'pruned_entries{reason="evicted"}')" evicted
 expect_equal 1 "$(value limits_met)" "limits met"
 
+step "an image that the limits cost again is not warm"
+run 74 -i "$good" -i "$registry/app:1" --max-size 1K
+expect_text err '2 of 2 images failed, .*: evicted again: --max-size or --min-free leave no room'
+expect_equal 2 "$(value 'images{result="failed"}')" failed
+expect_equal 2 "$(jq '[.images[] | select(.result == "failed" and .error == "no-space")] | length' report)" "in the report"
+run 0 -i "$good"
+
 step "a run that could not begin says so, too"
 touch no-directory
 expect_exit 73 warmer -c no-directory -i "$good" --metrics-file "$file"
@@ -67,4 +74,4 @@ expect_equal 73 "$(value exit_code)" "exit code"
 
 step "a file that cannot be written is an error of its own"
 expect_exit 74 warmer -c "$cache" -i "$good" --metrics-file no/such/directory/file
-expect_text err '--metrics-file: metrics no/such/directory/file'
+expect_text err '--metrics-file no/such/directory/file: cannot be written there'
