@@ -5,6 +5,7 @@
  *     .basewarm/stage/run-<boot>-<run>-<what>     and in trash/: of no use once it does not
  *
  * <boot> tells one mount on one kernel from others: the boot's random id, and the device number.
+ * A run that could not delete something leaves its lock file, too: the next one tries again.
  * Only there is a lock that can be had the proof of a dead run: some volumes keep locks on the
  * node, or in the mount. What others left goes by its age (prune.c).
  */
@@ -40,16 +41,20 @@ static bool read_boot(const struct cachedir *cd, char boot[BOOT_LEN + 1])
     return true;
 }
 
-static void remove_all(int dir, const char *id)
+/* Another uid's stays: prune names it, and the ways out. false: something is left. */
+static bool remove_all(int dir, const char *id)
 {
     cleanup_names char **names = NULL;
     size_t count;
-    if (dir < 0 || fs_names(dir, &names, &count) < 0)
-        return;
+    bool all = true;
+    if (dir < 0)
+        return true;
+    if (fs_names(dir, &names, &count) < 0)
+        return false;
     for (size_t i = 0; i < count; i++)
         if (strncmp(names[i], id, ID_LEN) == 0 && names[i][ID_LEN] == '-')
-            (void)fs_remove(dir,
-                            names[i]); /* another uid's stays: prune names it, and the ways out */
+            all = fs_remove(dir, names[i]) == 0 && all;
+    return all;
 }
 
 static void sweep_old(struct cachedir *cd, const char *name)
@@ -80,8 +85,8 @@ static void sweep(struct cachedir *cd)
                      0 &&
                  lock_take(cd, cd->blob_locks, name, true, &lock, &why) == 0) {
             if (lock_is_held(lock)) {
-                remove_all(cd->stage, name);
-                remove_all(cd->trash, name);
+                (void)remove_all(cd->stage, name);
+                (void)remove_all(cd->trash, name);
             }
             cachedir_unlock(lock);
         }
@@ -131,6 +136,16 @@ int store_begin_run(struct cachedir *cd, struct error *err)
         sweep(cd);
     sweep_ranges(cd);
     return 0;
+}
+
+void store_end_run(struct cachedir *cd)
+{
+    if (!*cd->run)
+        return;
+    const bool stage = remove_all(cd->stage, cd->run), trash = remove_all(cd->trash, cd->run);
+    if (!stage || !trash)
+        lock_keep(cd->run_lock);
+    cachedir_unlock(cd->run_lock);
 }
 
 void store_temporary(const struct cachedir *cd, char name[FS_NAME_MAX], const char *what)
