@@ -254,17 +254,27 @@ static int settle_format(struct cachedir *cd, enum cachedir_format wanted, struc
                      cachedir_format_name(wanted));
 }
 
+static int try_name(const struct cachedir *cd, const char *name)
+{
+    cleanup_close int fd = fs_open(cd->own, name, O_WRONLY | O_CREAT, cd->file_mode);
+    if (fd >= 0)
+        (void)unlinkat(cd->own, name, 0);
+    return fd < 0 ? -1 : 0;
+}
+
 static int record_format(struct cachedir *cd, struct error *err)
 {
     /* One colon in a name says whether this volume can hold entries at all. */
-    int probe = fs_open(cd->own, "probe:colon", O_WRONLY | O_CREAT, cd->file_mode);
-    if (probe < 0)
+    if (try_name(cd, "probe:colon") < 0) {
+        const int saved = errno;
+        if (try_name(cd, "probe") < 0) /* then it is not the colon */
+            return store_error(cd, errno, cd->own, ".", err, "cannot write in %s/" STORE_OWN,
+                               cd->path);
         return error_set(err, ERROR_DIRECTORY,
                          "%s: this volume refuses a colon in a name (%s), and the builder asks for "
                          "names like sha256:...: an SMB share needs the mount option mapposix",
-                         cd->path, strerror(errno));
-    close(probe);
-    (void)unlinkat(cd->own, "probe:colon", 0);
+                         cd->path, strerror(saved));
+    }
     cleanup_free char *text = xasprintf("%s\n", cd->format->name);
     return store_put_file(cd, cd->own, "format", text, err);
 }

@@ -93,21 +93,28 @@ static void sweep(struct cachedir *cd)
     }
 }
 
-/* Lists of ranges whose partial file has become a blob, or gone: it is there before its list is. */
-static void sweep_ranges(struct cachedir *cd)
+/* Is it a list of ranges whose partial file has become a blob, or gone? That is there before its
+ * list is. Or a partial file that has become a blob? Then it has a name in the pool, too. */
+static bool is_done(const struct cachedir *cd, const char *name)
+{
+    const size_t len = strlen(name), end = strlen(PARTIAL_RANGES);
+    struct stat st;
+    if (len <= end || strcmp(name + len - end, PARTIAL_RANGES) != 0)
+        return fstatat(cd->partial, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+               st.st_nlink > 1;
+    cleanup_free char *partial = xstrndup(name, len - end);
+    return faccessat(cd->partial, partial, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
+static void sweep_partials(struct cachedir *cd)
 {
     cleanup_names char **names = NULL;
     size_t count;
     if (fs_names(cd->partial, &names, &count) < 0)
         return;
-    for (size_t i = 0; i < count; i++) {
-        const size_t len = strlen(names[i]), end = strlen(PARTIAL_RANGES);
-        if (len <= end || strcmp(names[i] + len - end, PARTIAL_RANGES) != 0)
-            continue;
-        cleanup_free char *partial = xstrndup(names[i], len - end);
-        if (faccessat(cd->partial, partial, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+    for (size_t i = 0; i < count; i++)
+        if (is_done(cd, names[i]))
             (void)unlinkat(cd->partial, names[i], 0);
-    }
 }
 
 int store_begin_run(struct cachedir *cd, struct error *err)
@@ -134,7 +141,7 @@ int store_begin_run(struct cachedir *cd, struct error *err)
         memset(cd->run + strlen(PREFIX), '-', BOOT_LEN);
     else
         sweep(cd);
-    sweep_ranges(cd);
+    sweep_partials(cd);
     return 0;
 }
 
