@@ -279,7 +279,7 @@ static int copy_archive(struct cachedir *cd, const struct digest *from, const ch
     cleanup_close int out =
         in < 0 ? -1 : fs_open(cd->stage, name, O_RDWR | O_CREAT | O_EXCL, cd->file_mode);
     if (out < 0 || fs_copy(in, out, store_able(cd, CACHEDIR_REFLINKS)) < 0 ||
-        fchmod(out, cd->file_mode) < 0 || futimens(out, times) < 0 || fsync(out) < 0) {
+        fs_set_mode(out, cd->file_mode) < 0 || futimens(out, times) < 0 || fsync(out) < 0) {
         const int saved = errno;
         (void)unlinkat(cd->stage, name, 0);
         return error_errno(err, saved, "cannot copy the archive %s", from->text);
@@ -291,11 +291,11 @@ static int copy_archive(struct cachedir *cd, const struct digest *from, const ch
 static int replace_directory(struct cachedir *cd, const char *name, const char *entry)
 {
     char away[FS_NAME_MAX];
-    if (renameat2(cd->stage, name, cd->root, entry, RENAME_EXCHANGE) == 0)
+    if (fs_rename(cd->stage, name, cd->root, entry, RENAME_EXCHANGE) == 0)
         return 0;
     store_temporary(cd, away, "alias");
-    if (renameat(cd->root, entry, cd->trash, away) < 0 ||
-        renameat(cd->stage, name, cd->root, entry) < 0)
+    if (fs_rename(cd->root, entry, cd->trash, away, 0) < 0 ||
+        fs_rename(cd->stage, name, cd->root, entry, 0) < 0)
         return -1;
     (void)store_remove_away(cd, cd->trash, away); /* else prune finds it */
     return 0;
@@ -309,13 +309,13 @@ static int publish_file(struct cachedir *cd, const struct alias *alias,
     cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, alias->index.text);
     store_temporary(cd, name, "alias");
     if ((!store_able(cd, CACHEDIR_HARD_LINKS) ||
-         linkat(cd->root, alias->manifest.text, cd->stage, name, 0) < 0) &&
+         fs_link(cd->root, alias->manifest.text, cd->stage, name) < 0) &&
         copy_archive(cd, &alias->manifest, name, entry, err) < 0)
         return -1;
     /* Builders would believe what lies beside it. */
     if (fs_remove(cd->root, beside) < 0)
         return store_error(cd, errno, cd->root, beside, err, "cannot remove %s", beside);
-    int r = renameat(cd->stage, name, cd->root, alias->index.text);
+    int r = fs_rename(cd->stage, name, cd->root, alias->index.text, 0);
     if (r < 0 && (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST))
         r = replace_directory(cd, name, alias->index.text);
     const int saved = errno;

@@ -56,7 +56,7 @@ static bool can_have_colons(int dir)
 static bool can_link(int dir)
 {
     struct stat a, b;
-    if (linkat(dir, "file", dir, "link", 0) < 0)
+    if (fs_link(dir, "file", dir, "link") < 0)
         return false;
     return fstatat(dir, "file", &a, 0) == 0 && fstatat(dir, "link", &b, 0) == 0 &&
            a.st_ino == b.st_ino;
@@ -74,13 +74,13 @@ static bool can_rename_directory(int dir)
     cleanup_close int above = fs_make_directory(dir, "above", 0755);
     cleanup_close int fd = fs_make_directory(dir, "from", 0755);
     return above >= 0 && fd >= 0 && make_file(fd, "inside") &&
-           renameat(dir, "from", above, "to") == 0;
+           fs_rename(dir, "from", above, "to", 0) == 0;
 }
 
 static bool can_exchange(int dir)
 {
     return make_file(dir, "one") && make_file(dir, "two") &&
-           renameat2(dir, "one", dir, "two", RENAME_EXCHANGE) == 0;
+           fs_rename(dir, "one", dir, "two", RENAME_EXCHANGE) == 0;
 }
 
 /* Does a directory keep the time that it was touched with? */
@@ -148,7 +148,8 @@ static void try_everything(const struct doctor *d)
     try_ability(d, "exchanging names", can_exchange(dir), CACHEDIR_GOOD,
                 "replacing another uid's entry is a moment's miss");
     try_ability(d, "touching directories", can_touch_directory(dir), CACHEDIR_WEAKER,
-                "an entry's age cannot be renewed: the builder sees it as expired, or never");
+                "an entry's age cannot be renewed, so the builder sees it as expired, or never: "
+                "--format docker-archive has files instead");
     try_ability(d, "locks", can_lock(dir), CACHEDIR_WEAKER,
                 "right all the same, but processes may do the same work twice");
     try_ability(d, "modes", can_chmod(dir), CACHEDIR_WEAKER,

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+#define TIME_KEPT 60 /* s; what was touched just now is no older */
+
 int cachedir_look(struct cachedir *cd, const struct digest *digest, struct cachedir_entry *ret,
                   struct error *err)
 {
@@ -177,6 +179,25 @@ static int renew_aliases(struct cachedir *cd, const struct digest *digest, struc
     return 0;
 }
 
+/* The builder compares this time with its own clock's. */
+static void check_time(struct cachedir *cd, const struct digest *digest)
+{
+    struct stat st;
+    if (fstatat(cd->root, digest->text, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        st.st_mtime > time(NULL) - TIME_KEPT || st.st_mtime > cachedir_now(cd) - TIME_KEPT)
+        return;
+    if (cd->format->is_file)
+        store_warn(cd,
+                   "%s: this volume does not keep the times of files: builders take what is "
+                   "warmed here for expired",
+                   cd->path);
+    else
+        store_warn(cd,
+                   "%s: this volume does not keep the times of directories: builders take what "
+                   "is warmed here for expired; --format docker-archive has files instead",
+                   cd->path);
+}
+
 int cachedir_renew(struct cachedir *cd, const struct digest *digest, struct error *err)
 {
     struct stat st;
@@ -198,6 +219,7 @@ int cachedir_renew(struct cachedir *cd, const struct digest *digest, struct erro
                              digest->text);
         return error_errno(err, errno, "%s", commit_point);
     }
+    check_time(cd, digest);
     return 0;
 }
 
@@ -232,7 +254,7 @@ int oci_adopt(struct cachedir *cd, const struct digest *digest, struct error *er
     cleanup_close int dir = fs_open_directory(cd->root, digest->text);
     struct stat st;
     if (dir >= 0 && fstat(dir, &st) == 0 && st.st_uid == cd->uid &&
-        (st.st_mode & 07777) != cd->directory_mode && fchmod(dir, cd->directory_mode) < 0)
+        (st.st_mode & 07777) != cd->directory_mode && fs_set_mode(dir, cd->directory_mode) < 0)
         return error_errno(err, errno, "%s", digest->text);
     return 0;
 }
@@ -286,16 +308,17 @@ int entry_take_away(struct cachedir *cd, const char *name, const struct timespec
     if (faccessat(cd->root, name, W_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0 && errno == EACCES)
         return store_error(cd, EACCES, cd->root, name, err, "cannot remove %s", name);
     store_temporary(cd, away, "entry");
-    int r = renameat(cd->root, name, trash, away);
+    int r = fs_rename(cd->root, name, trash, away, 0);
     if (r < 0 && (errno == EACCES || errno == EPERM)) {
         /* A directory that is not ours may change its name but not its parent. */
         fs_random_name(away, STORE_OWN "-trash-");
         trash = cd->root;
-        r = renameat(cd->root, name, trash, away);
+        r = fs_rename(cd->root, name, trash, away, 0);
     }
     if (r < 0 && errno == ENOENT)
         return 0;
-    if (r < 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EXDEV && errno != EIO)
+    if (r < 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EXDEV && errno != EIO &&
+        errno != EPERM)
         return store_error(cd, errno, cd->root, name, err, "cannot remove %s", name);
     if (r < 0) {
         if (unlink_commit_point(cd, name, err) < 0)
@@ -304,9 +327,9 @@ int entry_take_away(struct cachedir *cd, const char *name, const struct timespec
         (void)snprintf(away, sizeof away, "%s", name);
     } else if (seen && entry_is_younger(trash, away, seen)) {
         /* Renewed between the look and the rename: a warm counts on it, so it comes back. */
-        if (renameat2(trash, away, cd->root, name, RENAME_NOREPLACE) == 0 ||
+        if (fs_rename(trash, away, cd->root, name, RENAME_NOREPLACE) == 0 ||
             ((errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP) &&
-             renameat(trash, away, cd->root, name) == 0))
+             fs_rename(trash, away, cd->root, name, 0) == 0))
             return 0;
     }
     /* It was not put back; before the bytes go, which takes long, and the entry may be made anew.

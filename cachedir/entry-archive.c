@@ -403,7 +403,7 @@ static int make_readable(struct cachedir *cd, const char *name, struct error *er
     if (fd < 0 || fstat(fd, &st) < 0)
         return errno == ENOENT ? 0 : error_errno(err, errno, "cannot read %s", name);
     if (st.st_uid == cd->uid && (st.st_mode & 07777) != cd->file_mode &&
-        fchmod(fd, cd->file_mode) < 0)
+        fs_set_mode(fd, cd->file_mode) < 0)
         return error_errno(err, errno, "%s", name);
     if (fsync(fd) < 0)
         return error_errno(err, errno, "cannot sync %s", name);

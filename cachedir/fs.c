@@ -72,6 +72,11 @@ int fs_open(int dir, const char *path, int flags, mode_t mode)
     return fd;
 }
 
+int fs_set_mode(int fd, mode_t mode)
+{
+    return fchmod(fd, mode) < 0 && errno != EPERM && errno != ENOTSUP && errno != ENOSYS ? -1 : 0;
+}
+
 int fs_open_directory(int dir, const char *path)
 {
     int fd = fs_open(dir, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
@@ -92,7 +97,7 @@ int fs_make_directory(int dir, const char *name, mode_t mode)
         return -1;
     int fd = fs_open_directory(dir, name);
     /* Only what we made just now: a directory that stands there may have its mode on purpose. */
-    if (fd >= 0 && made && fchmod(fd, mode) < 0 && errno != ENOTSUP && errno != ENOSYS) {
+    if (fd >= 0 && made && fs_set_mode(fd, mode) < 0) {
         close(fd);
         return -1;
     }
@@ -194,7 +199,7 @@ int fs_create(int dir, const char *name, mode_t mode, const void *data, size_t l
         return -1;
     int r = fs_write_all(fd, data, len);
     if (r == 0)
-        r = fchmod(fd, mode);
+        r = fs_set_mode(fd, mode);
     if (r == 0)
         r = fsync(fd);
     int saved = errno;
@@ -300,6 +305,39 @@ int fs_stat(int dir, const char *path, struct stat *ret)
     if (fd < 0)
         return -1;
     return fstatat(fd, slash + 1, ret, AT_SYMLINK_NOFOLLOW);
+}
+
+static bool same_inode(int dir, const char *name, const struct stat *wanted)
+{
+    struct stat st;
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == wanted->st_dev &&
+           st.st_ino == wanted->st_ino;
+}
+
+int fs_rename(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+    struct stat st;
+    if (fstatat(from_dir, from, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return -1;
+    int r =
+        flags ? renameat2(from_dir, from, to_dir, to, flags) : renameat(from_dir, from, to_dir, to);
+    int saved = errno;
+    if (r < 0 && same_inode(to_dir, to, &st))
+        return 0;
+    errno = saved;
+    return r;
+}
+
+int fs_link(int from_dir, const char *from, int to_dir, const char *to)
+{
+    struct stat st;
+    if (linkat(from_dir, from, to_dir, to, 0) == 0)
+        return 0;
+    int saved = errno;
+    if (fstatat(from_dir, from, &st, AT_SYMLINK_NOFOLLOW) == 0 && same_inode(to_dir, to, &st))
+        return 0;
+    errno = saved;
+    return -1;
 }
 
 /* As deep as anything of ours or of kaniko's is, and then some: a bound on recursion. */

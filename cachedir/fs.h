@@ -55,6 +55,16 @@ int fs_copy_range(int from, int64_t from_start, int to, int64_t to_start, int64_
 /* lstat below `dir`; the path may have several components, none a symlink. */
 int fs_stat(int dir, const char *path, struct stat *ret);
 
+/* renameat2(2) and linkat(2). An error is believed only after a look, for NFS repeats requests
+ * whose answer was lost, and the second finds the first one's work: what stands under the new name
+ * is the old one's inode, or it failed. */
+int fs_rename(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
+int fs_link(int from_dir, const char *from, int to_dir, const char *to);
+
+/* fchmod(2) of what we made. A volume that keeps no modes (EPERM, ENOTSUP, ENOSYS) has its own way
+ * of deciding who reads. */
+int fs_set_mode(int fd, mode_t mode);
+
 /* Unlink a file, or a directory with all that is in it. Missing is success. */
 int fs_remove(int dir, const char *name);
 

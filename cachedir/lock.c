@@ -69,6 +69,12 @@ int lock_take(struct cachedir *cd, int dir, const char *name, bool remove,
     }
 }
 
+void lock_keep(struct cachedir_lock *lock)
+{
+    if (lock)
+        lock->dir = -1;
+}
+
 bool lock_is_held(const struct cachedir_lock *lock)
 {
     return lock && lock->fd >= 0;

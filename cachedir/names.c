@@ -444,12 +444,12 @@ static int write_root(struct cachedir *cd, const struct cachedir_name *list, siz
         fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0)
         return error_errno(err, errno, "cannot write %s/index.json", cd->path);
     const int dir = store_names_directory(cd);
-    int moved = renameat(cd->stage, temporary, dir, "index.json");
+    int moved = fs_rename(cd->stage, temporary, dir, "index.json", 0);
     if (moved < 0 && errno == EISDIR) { /* whoever made that: it is no index */
         char away[FS_NAME_MAX];
         store_temporary(cd, away, "index");
-        if (renameat(dir, "index.json", cd->trash, away) == 0) {
-            moved = renameat(cd->stage, temporary, dir, "index.json");
+        if (fs_rename(dir, "index.json", cd->trash, away, 0) == 0) {
+            moved = fs_rename(cd->stage, temporary, dir, "index.json", 0);
             (void)fs_remove(cd->trash, away); /* else prune does */
         }
     }

@@ -88,8 +88,11 @@ static int make_path(const char *path, struct error *err)
         if (slash)
             *slash = '\0';
         bool made = mkdir(copy, 0755) == 0;
-        if (made && chmod(copy, 0755) < 0) /* whatever the umask */
-            return error_errno(err, errno, "cannot chmod %s", copy);
+        if (made) { /* whatever the umask */
+            cleanup_close int fd = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+            if (fd < 0 || fs_set_mode(fd, 0755) < 0)
+                return error_errno(err, errno, "cannot chmod %s", copy);
+        }
         if (!made && errno != EEXIST) {
             int saved = errno;
             struct stat st;
@@ -133,8 +136,11 @@ int store_put_file(struct cachedir *cd, int dir, const char *name, const char *t
     char temporary[FS_NAME_MAX];
     store_temporary(cd, temporary, "new");
     if (fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0 ||
-        renameat(cd->stage, temporary, dir, name) < 0)
-        return store_error(cd, errno, dir, ".", err, "cannot write %s in %s", name, cd->path);
+        fs_rename(cd->stage, temporary, dir, name, 0) < 0) {
+        const int saved = errno;
+        (void)unlinkat(cd->stage, temporary, 0);
+        return store_error(cd, saved, dir, ".", err, "cannot write %s in %s", name, cd->path);
+    }
     return 0;
 }
 
@@ -248,17 +254,27 @@ static int settle_format(struct cachedir *cd, enum cachedir_format wanted, struc
                      cachedir_format_name(wanted));
 }
 
+static int try_name(const struct cachedir *cd, const char *name)
+{
+    cleanup_close int fd = fs_open(cd->own, name, O_WRONLY | O_CREAT, cd->file_mode);
+    if (fd >= 0)
+        (void)unlinkat(cd->own, name, 0);
+    return fd < 0 ? -1 : 0;
+}
+
 static int record_format(struct cachedir *cd, struct error *err)
 {
     /* One colon in a name says whether this volume can hold entries at all. */
-    int probe = fs_open(cd->own, "probe:colon", O_WRONLY | O_CREAT, cd->file_mode);
-    if (probe < 0)
+    if (try_name(cd, "probe:colon") < 0) {
+        const int saved = errno;
+        if (try_name(cd, "probe") < 0) /* then it is not the colon */
+            return store_error(cd, errno, cd->own, ".", err, "cannot write in %s/" STORE_OWN,
+                               cd->path);
         return error_set(err, ERROR_DIRECTORY,
                          "%s: this volume refuses a colon in a name (%s), and the builder asks for "
                          "names like sha256:...: an SMB share needs the mount option mapposix",
-                         cd->path, strerror(errno));
-    close(probe);
-    (void)unlinkat(cd->own, "probe:colon", 0);
+                         cd->path, strerror(saved));
+    }
     cleanup_free char *text = xasprintf("%s\n", cd->format->name);
     return store_put_file(cd, cd->own, "format", text, err);
 }
@@ -361,7 +377,7 @@ void cachedir_close(struct cachedir *cd)
 {
     if (!cd)
         return;
-    cachedir_unlock(cd->run_lock);
+    store_end_run(cd);
     const int fds[] = {cd->root,  cd->own,     cd->partial,    cd->stage,
                        cd->trash, cd->aliases, cd->blob_locks, cd->entry_locks};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)

@@ -16,7 +16,7 @@ int partial_save(struct partial *p, struct error *err)
     int dir = p->cd->partial;
     cleanup_close int fd = fs_open(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC, p->cd->file_mode);
     if (fd < 0 || fs_write_all(fd, text, strlen(text)) < 0 ||
-        renameat(dir, temporary, dir, p->list) < 0) {
+        fs_rename(dir, temporary, dir, p->list, 0) < 0) {
         int saved = errno;
         (void)unlinkat(dir, temporary, 0);
         return error_errno(err, saved, "cannot write %s/" STORE_OWN "/partial/%s", p->cd->path,

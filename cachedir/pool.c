@@ -178,15 +178,10 @@ static int give_link(struct cachedir *cd, int from, int to, const char *name, co
 {
     if (!store_able(cd, CACHEDIR_HARD_LINKS))
         return 0;
-    if (linkat(from, name, to, name2, 0) == 0)
+    if (fs_link(from, name, to, name2) == 0)
         return 1;
-    int saved = errno;
-    /* Believed only after a look: NFS may repeat a request that had succeeded. */
-    struct stat a, b;
-    if (fstatat(from, name, &a, AT_SYMLINK_NOFOLLOW) == 0 &&
-        fstatat(to, name2, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_dev == b.st_dev &&
-        a.st_ino == b.st_ino)
-        return 1;
+    const int saved = errno;
+    struct stat st;
     switch (saved) {
     case EMLINK: /* this file has as many as it may have; others can still be linked */
     case EXDEV:
@@ -195,7 +190,7 @@ static int give_link(struct cachedir *cd, int from, int to, const char *name, co
     case EPERM:
     case EOPNOTSUPP:
     case ENOSYS:
-        if (a.st_uid == cd->uid)
+        if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_uid == cd->uid)
             store_unable(cd, CACHEDIR_HARD_LINKS, "hard links", saved,
                          "every entry keeps a copy of its blobs");
         return 0;
@@ -210,7 +205,7 @@ static int give_copy(struct cachedir *cd, int fd, int to, const char *name, stru
     if (copy < 0)
         return error_errno(err, errno, "cannot create blob %s", name);
     if (fs_copy(fd, copy, store_able(cd, CACHEDIR_REFLINKS)) < 0 ||
-        fchmod(copy, cd->file_mode) < 0 || fsync(copy) < 0) {
+        fs_set_mode(copy, cd->file_mode) < 0 || fsync(copy) < 0) {
         int saved = errno;
         (void)unlinkat(to, name, 0);
         return error_errno(err, saved, "cannot copy blob %s", name);
@@ -250,7 +245,7 @@ int pool_give(struct cachedir *cd, int from, int to, const struct digest *digest
         trust(cd, &st, digest); /* never a copy: its inode is another file's soon */
     if (why.kind == ERROR_NONE) {
         /* kaniko's warmer makes 0600. */
-        if (linked && (st.st_mode & 07777) != cd->file_mode && fchmod(held, cd->file_mode) < 0)
+        if (linked && (st.st_mode & 07777) != cd->file_mode && fs_set_mode(held, cd->file_mode) < 0)
             (void)error_errno(&why, errno, "cannot chmod blob %s", name);
     }
     if (why.kind == ERROR_NONE) {
@@ -284,7 +279,7 @@ int pool_replace(struct cachedir *cd, int from, const char *name, int to, const 
         if (give_copy(cd, fd, cd->stage, temporary, err) < 0)
             return -1;
     }
-    if (renameat(cd->stage, temporary, to, name2) < 0) {
+    if (fs_rename(cd->stage, temporary, to, name2, 0) < 0) {
         int saved = errno;
         (void)unlinkat(cd->stage, temporary, 0);
         return store_error(cd, saved, to, ".", err, "cannot put blob %s in place", name2);

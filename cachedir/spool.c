@@ -90,7 +90,7 @@ int spool_give(const struct spool *s, struct cachedir_stage *stage, const struct
         return error_errno(err, errno, "cannot read back %s", blob->digest.text);
     if (s->cd->format->is_file)
         return s->cd->format->stage_give(stage, blob, fd, WHOLE_FILE, err);
-    if (fchmod(fd, s->cd->file_mode) < 0 || fsync(fd) < 0)
+    if (fs_set_mode(fd, s->cd->file_mode) < 0 || fsync(fd) < 0)
         return error_errno(err, errno, "cannot sync %s", blob->digest.text);
     if (pool_put(s->cd, s->dir, digest_hex(&blob->digest), &blob->digest, false, err) < 0)
         return -1;
@@ -332,7 +332,7 @@ static int spool_content(struct reading *r, struct spooled *member, struct error
     hasher_final(hasher, &member->digest);
     if (has_promise && !digest_equal(&promise, &member->digest))
         return error_set(err, ERROR_DIGEST, "it holds %s", member->digest.text);
-    if (out >= 0 && renameat(s->dir, "new", s->dir, digest_hex(&member->digest)) < 0)
+    if (out >= 0 && fs_rename(s->dir, "new", s->dir, digest_hex(&member->digest), 0) < 0)
         return error_errno(err, errno, "cannot write into %s", s->cd->path);
     return 0;
 }
@@ -470,7 +470,7 @@ int spool_file(struct spool *s, int fd, const volatile bool *stop, const struct 
     member->name = xstrdup("layer");
     member->size = s->bytes;
     hasher_final(hasher, &member->digest);
-    if (renameat(s->dir, "new", s->dir, digest_hex(&member->digest)) < 0) {
+    if (fs_rename(s->dir, "new", s->dir, digest_hex(&member->digest), 0) < 0) {
         free_member(member);
         return error_errno(err, errno, "cannot write into %s", s->cd->path);
     }

@@ -404,18 +404,9 @@ static int finish(struct cachedir_stage *stage, struct error *err)
     memcpy(json, text, len);
     if (put(a, json, (size_t)a->json_size, TAR_BLOCK, err) < 0)
         return -1;
-    if (fchmod(a->partial->fd, stage->cd->file_mode) < 0 || fsync(a->partial->fd) < 0)
+    if (fs_set_mode(a->partial->fd, stage->cd->file_mode) < 0 || fsync(a->partial->fd) < 0)
         return error_errno(err, errno, "cannot sync the archive of %s", stage->digest.text);
     return 0;
-}
-
-/* Was it renamed although an error was reported? NFS repeats requests that had succeeded. */
-static bool renamed_after_all(const struct cachedir_stage *stage)
-{
-    struct stat ours, theirs;
-    return fstat(stage->archive->partial->fd, &ours) == 0 &&
-           fstatat(stage->cd->root, stage->digest.text, &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
-           ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
 /* What kaniko's warmer left beside a broken archive would be believed beside ours, too. */
@@ -436,16 +427,16 @@ static int replace_directory(struct cachedir_stage *stage, struct error *err)
     char away[FS_NAME_MAX];
 
     store_temporary(cd, away, "entry");
-    if (renameat2(cd->partial, name, cd->root, entry, RENAME_EXCHANGE) == 0) {
-        if (renameat(cd->partial, name, cd->trash, away) < 0 ||
-            store_remove_away(cd, cd->trash, away) < 0)
+    if (fs_rename(cd->partial, name, cd->root, entry, RENAME_EXCHANGE) == 0) {
+        const bool moved = fs_rename(cd->partial, name, cd->trash, away, 0) == 0;
+        if (store_remove_away(cd, moved ? cd->trash : cd->partial, moved ? away : name) < 0)
             store_warn(cd, "%s: a directory that an archive took the place of cannot be removed",
                        cd->path);
         return 0;
     }
     if (entry_take_away(cd, entry, NULL, err) < 0)
         return -1;
-    if (renameat(cd->partial, name, cd->root, entry) < 0)
+    if (fs_rename(cd->partial, name, cd->root, entry, 0) < 0)
         return store_error(cd, errno, cd->root, ".", err, "cannot publish %s", entry);
     return 0;
 }
@@ -457,9 +448,9 @@ static int replace(struct cachedir_stage *stage, struct error *err)
 
     if (remove_beside(stage, err) < 0)
         return -1;
-    const int failed = renameat(cd->partial, name, cd->root, entry) < 0 ? errno : 0;
-    if (failed == 0 || renamed_after_all(stage))
+    if (fs_rename(cd->partial, name, cd->root, entry, 0) == 0)
         return 0;
+    const int failed = errno;
     if (failed == EISDIR || failed == ENOTEMPTY || failed == EEXIST)
         return replace_directory(stage, err);
     if (failed == EINVAL)
@@ -478,7 +469,7 @@ static int make_visible(struct cachedir_stage *stage, struct error *err)
     if (fstatat(cd->root, stage->digest.text, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT) {
         if (remove_beside(stage, err) < 0)
             return -1;
-        if (renameat2(cd->partial, stage->archive->partial->name, cd->root, stage->digest.text,
+        if (fs_rename(cd->partial, stage->archive->partial->name, cd->root, stage->digest.text,
                       RENAME_NOREPLACE) == 0)
             return 0;
         /* Somebody was faster, or this file system has no such rename: look again. */

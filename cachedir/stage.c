@@ -167,7 +167,7 @@ int oci_blob_publish(struct cachedir_blob *b, struct error *err)
     struct cachedir *cd = b->stage->cd;
     const int fd = b->partial->fd;
     /* A copy of somebody's partial file, or one that was longer once, may have a tail. */
-    if (ftruncate(fd, b->size) < 0 || fchmod(fd, cd->file_mode) < 0 || fsync(fd) < 0)
+    if (ftruncate(fd, b->size) < 0 || fs_set_mode(fd, cd->file_mode) < 0 || fsync(fd) < 0)
         return error_errno(err, errno, "cannot sync %s", b->digest.text);
     return pool_put(cd, cd->partial, b->partial->name, &b->digest, true, err);
 }
@@ -188,7 +188,7 @@ int oci_stage_give(struct cachedir_stage *stage, const struct descriptor *blob, 
                       store_able(cd, CACHEDIR_REFLINKS)) < 0)
         (void)error_errno(&why, errno, "cannot copy blob %s", name);
     else if (pool_hash(copy, WHOLE_FILE, &blob->digest, blob->size, NULL, &why) == 0 &&
-             (fchmod(copy, cd->file_mode) < 0 || fsync(copy) < 0))
+             (fs_set_mode(copy, cd->file_mode) < 0 || fsync(copy) < 0))
         (void)error_errno(&why, errno, "cannot sync blob %s", name);
     if (why.kind == ERROR_NONE)
         return pool_put(cd, to, name, &blob->digest, false, err) < 0 ? -1 : 1;
@@ -285,7 +285,7 @@ static int mend_blobs(struct cachedir_stage *stage, struct blobs *entry, struct 
 
 static int mend_file(struct cachedir_stage *stage, int dir, const char *name, struct error *err)
 {
-    if (renameat(stage->dir, name, dir, name) < 0)
+    if (fs_rename(stage->dir, name, dir, name, 0) < 0)
         return store_error(stage->cd, errno, dir, ".", err, "cannot put %s in place", name);
     return 0;
 }
@@ -298,7 +298,7 @@ static int make_in_place(struct cachedir_stage *stage, int dir, struct error *er
     struct stat st;
     cleanup_cachedir_entry struct cachedir_entry entry = {0};
 
-    if (fchmod(dir, cd->directory_mode) < 0 && errno != EPERM && errno != ENOTSUP)
+    if (fs_set_mode(dir, cd->directory_mode) < 0)
         return error_errno(err, errno, "%s", stage->key.text);
     int r = blobs_make(cd, dir, &blobs);
     if (r < 0)
@@ -320,6 +320,45 @@ static int make_in_place(struct cachedir_stage *stage, int dir, struct error *er
     return 0;
 }
 
+/* Under a name that is free: by a rename, or in place. 1: it is not free, 0, -1. */
+static int enter(struct cachedir_stage *stage, struct error *err)
+{
+    struct cachedir *cd = stage->cd;
+    const char *name = stage->key.text;
+
+    if (store_able(cd, CACHEDIR_RENAME_DIRECTORIES)) {
+        if (fs_rename(cd->stage, stage->name, cd->root, name, 0) == 0) {
+            stage->published = true;
+            return 0;
+        }
+        const int failed = errno;
+        switch (failed) {
+        case EEXIST:
+        case ENOTEMPTY:
+        case ENOTDIR:
+            return 1;
+        case EINVAL:
+            return error_set(err, ERROR_DIRECTORY, "this volume refuses the name %s", name);
+        case EOPNOTSUPP:
+        case ENOSYS:
+        case EXDEV:
+        case EIO:
+        case EPERM:
+            store_unable(cd, CACHEDIR_RENAME_DIRECTORIES, "renaming of directories", failed,
+                         "entries are made in place, index.json last");
+            break;
+        default:
+            return store_error(cd, failed, cd->root, ".", err, "cannot publish %s", name);
+        }
+    }
+    cleanup_close int dir = fs_make_directory(cd->root, name, cd->directory_mode);
+    if (dir < 0)
+        return errno == ENOTDIR || errno == ELOOP
+                   ? 1
+                   : store_error(cd, errno, cd->root, ".", err, "cannot make %s", name);
+    return make_in_place(stage, dir, err);
+}
+
 /* What stands there is no directory, or not ours: ours takes its name, it takes ours. */
 static int swap_in(struct cachedir_stage *stage, struct error *err)
 {
@@ -328,27 +367,26 @@ static int swap_in(struct cachedir_stage *stage, struct error *err)
 
     /* One step where the kernel and the file system have it; what was swapped out then lies in
      * the stage and is removed with it. */
-    if (renameat2(cd->stage, stage->name, cd->root, name, RENAME_EXCHANGE) == 0)
+    if (store_able(cd, CACHEDIR_RENAME_DIRECTORIES) &&
+        fs_rename(cd->stage, stage->name, cd->root, name, RENAME_EXCHANGE) == 0)
         return 0;
     char away[FS_NAME_MAX];
     store_temporary(cd, away, "entry");
     int trash = cd->trash;
-    int r = renameat(cd->root, name, trash, away);
+    int r = fs_rename(cd->root, name, trash, away, 0);
     if (r < 0 && (errno == EACCES || errno == EPERM)) {
         /* A directory that is not ours may change its name but not its parent. */
         fs_random_name(away, STORE_OWN "-trash-");
         trash = cd->root;
-        r = renameat(cd->root, name, trash, away);
+        r = fs_rename(cd->root, name, trash, away, 0);
     }
     if (r < 0 && errno != ENOENT)
         return store_error(cd, errno, cd->root, name, err, "cannot replace %s", name);
-    if (renameat(cd->stage, stage->name, cd->root, name) < 0)
-        return store_error(cd, errno, cd->root, ".", err, "cannot publish %s", name);
-    stage->published = true;
+    r = enter(stage, err);
     if (store_remove_away(cd, trash, away) < 0)
         store_warn(cd, "%s: what another uid left broken could not be removed: %s/%s", cd->path,
                    trash == cd->root ? "." : STORE_OWN "/trash", away);
-    return 0;
+    return r > 0 ? error_set(err, ERROR_IO, "something else was put at %s meanwhile", name) : r;
 }
 
 /* Something stands under our digest: whole, broken, a file, somebody else's. */
@@ -370,51 +408,10 @@ static int settle(struct cachedir_stage *stage, struct error *err)
     return swap_in(stage, err);
 }
 
-/* Was it renamed although an error was reported? NFS repeats requests that had succeeded. */
-static bool renamed_after_all(struct cachedir_stage *stage)
-{
-    struct stat ours, theirs;
-    return fstat(stage->dir, &ours) == 0 &&
-           fstatat(stage->cd->root, stage->key.text, &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
-           ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
-}
-
 static int make_visible(struct cachedir_stage *stage, struct error *err)
 {
-    struct cachedir *cd = stage->cd;
-    const char *name = stage->key.text;
-
-    if (store_able(cd, CACHEDIR_RENAME_DIRECTORIES)) {
-        int failed = renameat(cd->stage, stage->name, cd->root, name) == 0 ? 0 : errno;
-        if (failed == 0 || renamed_after_all(stage)) {
-            stage->published = true;
-            return 0;
-        }
-        switch (failed) {
-        case EEXIST:
-        case ENOTEMPTY:
-        case ENOTDIR:
-            return settle(stage, err);
-        case EINVAL:
-            return error_set(err, ERROR_DIRECTORY, "this volume refuses the name %s", name);
-        case EOPNOTSUPP:
-        case ENOSYS:
-        case EXDEV:
-        case EIO:
-        case EPERM:
-            store_unable(cd, CACHEDIR_RENAME_DIRECTORIES, "renaming of directories", failed,
-                         "entries are made in place, index.json last");
-            break;
-        default:
-            return store_error(cd, failed, cd->root, ".", err, "cannot publish %s", name);
-        }
-    }
-    cleanup_close int dir = fs_make_directory(cd->root, name, cd->directory_mode);
-    if (dir < 0)
-        return errno == ENOTDIR || errno == ELOOP
-                   ? error_set(err, ERROR_IO, "something that is no directory stands at %s", name)
-                   : store_error(cd, errno, cd->root, ".", err, "cannot make %s", name);
-    return make_in_place(stage, dir, err);
+    int r = enter(stage, err);
+    return r > 0 ? settle(stage, err) : r;
 }
 
 static bool is_later(const struct timespec *a, const struct timespec *b)

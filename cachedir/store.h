@@ -109,6 +109,8 @@ int store_names_directory(const struct cachedir *cd);
 /* flock `name` below `dir` without blocking; `remove`: unlink it when released. */
 int lock_take(struct cachedir *cd, int dir, const char *name, bool remove,
               struct cachedir_lock **ret, struct error *err);
+/* The file stays when it is released. */
+void lock_keep(struct cachedir_lock *lock);
 /* false: it was granted because this volume refuses locks. */
 bool lock_is_held(const struct cachedir_lock *lock);
 
@@ -119,6 +121,7 @@ bool lock_is_held(const struct cachedir_lock *lock);
 /* Sweep what dead runs of this machine left, and let ours be seen to live until cachedir_close().
  */
 int store_begin_run(struct cachedir *cd, struct error *err);
+void store_end_run(struct cachedir *cd);
 /* A name for something in the making, in .basewarm/stage or trash: "run-...-<what>-<random>". */
 void store_temporary(const struct cachedir *cd, char name[FS_NAME_MAX], const char *what);
 

@@ -5,6 +5,7 @@
  *     .basewarm/stage/run-<boot>-<run>-<what>     and in trash/: of no use once it does not
  *
  * <boot> tells one mount on one kernel from others: the boot's random id, and the device number.
+ * A run that could not delete something leaves its lock file, too: the next one tries again.
  * Only there is a lock that can be had the proof of a dead run: some volumes keep locks on the
  * node, or in the mount. What others left goes by its age (prune.c).
  */
@@ -40,16 +41,20 @@ static bool read_boot(const struct cachedir *cd, char boot[BOOT_LEN + 1])
     return true;
 }
 
-static void remove_all(struct cachedir *cd, int dir, const char *id)
+/* Another uid's stays: prune names it, and the ways out. false: something is left. */
+static bool remove_all(struct cachedir *cd, int dir, const char *id)
 {
     cleanup_names char **names = NULL;
     size_t count;
-    if (dir < 0 || fs_names(dir, &names, &count) < 0)
-        return;
+    bool all = true;
+    if (dir < 0)
+        return true;
+    if (fs_names(dir, &names, &count) < 0)
+        return false;
     for (size_t i = 0; i < count; i++)
         if (strncmp(names[i], id, ID_LEN) == 0 && names[i][ID_LEN] == '-')
-            /* Another uid's stays: prune names it, and the ways out. */
-            (void)store_remove_away(cd, dir, names[i]);
+            all = store_remove_away(cd, dir, names[i]) == 0 && all;
+    return all;
 }
 
 static void sweep_old(struct cachedir *cd, const char *name)
@@ -80,29 +85,36 @@ static void sweep(struct cachedir *cd)
                      0 &&
                  lock_take(cd, cd->blob_locks, name, true, &lock, &why) == 0) {
             if (lock_is_held(lock)) {
-                remove_all(cd, cd->stage, name);
-                remove_all(cd, cd->trash, name);
+                (void)remove_all(cd, cd->stage, name);
+                (void)remove_all(cd, cd->trash, name);
             }
             cachedir_unlock(lock);
         }
     }
 }
 
-/* Lists of ranges whose partial file has become a blob, or gone: it is there before its list is. */
-static void sweep_ranges(struct cachedir *cd)
+/* Is it a list of ranges whose partial file has become a blob, or gone? That is there before its
+ * list is. Or a partial file that has become a blob? Then it has a name in the pool, too. */
+static bool is_done(const struct cachedir *cd, const char *name)
+{
+    const size_t len = strlen(name), end = strlen(PARTIAL_RANGES);
+    struct stat st;
+    if (len <= end || strcmp(name + len - end, PARTIAL_RANGES) != 0)
+        return fstatat(cd->partial, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+               st.st_nlink > 1;
+    cleanup_free char *partial = xstrndup(name, len - end);
+    return faccessat(cd->partial, partial, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
+static void sweep_partials(struct cachedir *cd)
 {
     cleanup_names char **names = NULL;
     size_t count;
     if (fs_names(cd->partial, &names, &count) < 0)
         return;
-    for (size_t i = 0; i < count; i++) {
-        const size_t len = strlen(names[i]), end = strlen(PARTIAL_RANGES);
-        if (len <= end || strcmp(names[i] + len - end, PARTIAL_RANGES) != 0)
-            continue;
-        cleanup_free char *partial = xstrndup(names[i], len - end);
-        if (faccessat(cd->partial, partial, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+    for (size_t i = 0; i < count; i++)
+        if (is_done(cd, names[i]))
             (void)unlinkat(cd->partial, names[i], 0);
-    }
 }
 
 int store_begin_run(struct cachedir *cd, struct error *err)
@@ -129,8 +141,18 @@ int store_begin_run(struct cachedir *cd, struct error *err)
         memset(cd->run + strlen(PREFIX), '-', BOOT_LEN);
     else
         sweep(cd);
-    sweep_ranges(cd);
+    sweep_partials(cd);
     return 0;
+}
+
+void store_end_run(struct cachedir *cd)
+{
+    if (!*cd->run)
+        return;
+    const bool stage = remove_all(cd->stage, cd->run), trash = remove_all(cd->trash, cd->run);
+    if (!stage || !trash)
+        lock_keep(cd->run_lock);
+    cachedir_unlock(cd->run_lock);
 }
 
 void store_temporary(const struct cachedir *cd, char name[FS_NAME_MAX], const char *what)
