@@ -437,7 +437,7 @@ static int replace_directory(struct cachedir_stage *stage, struct error *err)
 
     store_temporary(cd, away, "entry");
     if (renameat2(cd->partial, name, cd->root, entry, RENAME_EXCHANGE) == 0) {
-        if (renameat(cd->partial, name, cd->trash, away) < 0 ||
+        if ((renameat(cd->partial, name, cd->trash, away) < 0 && errno != ENOENT) || /* swept */
             store_remove_away(cd, cd->trash, away) < 0)
             store_warn(cd, "%s: a directory that an archive took the place of cannot be removed",
                        cd->path);

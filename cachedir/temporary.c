@@ -88,13 +88,23 @@ static void sweep(struct cachedir *cd)
     }
 }
 
-/* Lists of ranges whose partial file has become a blob, or gone: it is there before its list is. */
-static void sweep_ranges(struct cachedir *cd)
+static bool is_directory(int dir, const char *name)
+{
+    struct stat st;
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Entries that archives took the place of; and lists of ranges whose partial file has become a
+ * blob, or gone: it is there before its list is. */
+static void sweep_partial(struct cachedir *cd)
 {
     cleanup_names char **names = NULL;
     size_t count;
     if (fs_names(cd->partial, &names, &count) < 0)
         return;
+    for (size_t i = 0; i < count; i++) /* before their lists */
+        if (is_directory(cd->partial, names[i]))
+            (void)store_remove_away(cd, cd->partial, names[i]);
     for (size_t i = 0; i < count; i++) {
         const size_t len = strlen(names[i]), end = strlen(PARTIAL_RANGES);
         if (len <= end || strcmp(names[i] + len - end, PARTIAL_RANGES) != 0)
@@ -129,7 +139,7 @@ int store_begin_run(struct cachedir *cd, struct error *err)
         memset(cd->run + strlen(PREFIX), '-', BOOT_LEN);
     else
         sweep(cd);
-    sweep_ranges(cd);
+    sweep_partial(cd);
     return 0;
 }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The power fails at any moment: whatever the disk may hold then, a builder sees nothing bad, and the
-# next run finishes and leaves nothing. tests/crash/power-loss says which states are made. Here at every
-# 4th call, and one of each kind is gone on with (power-loss-all: at every call, hundreds).
+# next run finishes and leaves nothing. tests/crash/power-loss says which states are made. Here it
+# fails at every 15th call, and after the last one of each command one state is gone on with
+# (power-loss-all: at every call, and with one for each).
 # timeout: 900
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
@@ -13,7 +14,7 @@ start_empty_registry registry "$scratch/storage"
 small() { awk -v name="small:$1" -v where="${2:--}" '$1 == name && $2 == where { print $3 }' list; }
 one=$(small 1 "$platform") two=$(small 2 "$platform")
 images=(--image "$registry/small:1" --image "$registry/small:2")
-disk=${disk:-1} every=${every:-4}
+every=${every:-15} disk=${disk:-1000} # the last point is always one
 
 # try NAME ENTRIES [OPTION...] -- COMMAND...: from the directory NAME on (may be missing)
 calls=0 states=0 gone_on=0
@@ -72,5 +73,5 @@ try archives 4 --problems "${aliases[@]}" -- cachedir -c "$cache" convert --to o
 try archives 0 "${aliases[@]}" -- cachedir -c "$cache" prune --cache-ttl 1000h --max-size 1K
 
 try nothing 4 "${aliases[@]}" -- sh -c "cachedir -c '$cache' import <oci.tar"
-try nothing 1 -- sh -c "cachedir -c '$cache' import <docker.tar"
+try nothing 2 "${aliases[@]}" -- sh -c "cachedir -c '$cache' import <docker.tar"
 echo "$states states of the disk after a power failure at every $every. of $calls calls; $gone_on gone on with"
