@@ -3,12 +3,12 @@
 # two nodes (mount namespaces in which the volume stands elsewhere), and users who have only the
 # volume's group in common. Without root all is one node and one user.
 #   $cache             the directory, of a volume that belongs to the group
-#   $one $two ...      digests of small:1, small:2, ...; $all: of all four
+#   $images            the four, as warmer's options; $small: their digests
 #   on N COMMAND...    as user N, on node N: 1, 2; there the directory is $(there N)
 # users=1 before sourcing: one node, one user.
 
 users=${users:-2}
-mkdir -p storage volume
+mkdir volume
 chmod 755 "$scratch" "$HOME"
 volume_group=4242
 if [ $users -eq 2 ] && { [ "$EUID" -ne 0 ] || ! unshare --mount true 2>/dev/null; }; then
@@ -43,12 +43,7 @@ on() { # N COMMAND...
     fi
 }
 
-start_empty_registry registry "$scratch/storage"
-"$root/tests/make-images" --small --push "http://$registry" >list
-all=()
-for i in 1 2 3 4; do
-    all+=("$(awk -v name="small:$i" '$1 == name && $2 != "-" { print $3 }' list)")
-done
+start_small_registry
 images=(--image "$registry/small:1" --image "$registry/small:2" --image "$registry/small:3"
     --image "$registry/small:4")
 
@@ -76,12 +71,12 @@ await() { # [ALLOWED]
     pids=() names=()
 }
 
-start_readers() { # TTL GRACE
+start_readers() { # FORMAT TTL GRACE
     rm -f stop
     reader_pids=()
     local node
     for node in 1 2; do
-        on $node "$root/tests/crash/reader" "$(there $node)" "$1" "$2" "$scratch/stop" "${all[@]}" \
+        on $node "$root/tests/crash/reader" "$(there $node)" "$1" "$2" "$3" "$scratch/stop" "${small[@]}" \
             >"reader$node.log" 2>&1 </dev/null &
         reader_pids+=($!)
     done
@@ -136,7 +131,7 @@ crowd() { # [COMMAND...]: in front of each program
     new_volume
     on 1 "$bin/warmer" -c "$(there 1)" --progress none "${images[@]}" >out 2>err || fail "$(cat err)"
     hits=0
-    start_readers $ttl $grace
+    start_readers oci $ttl $grace
     for node in 1 2; do
         dir=$(there $node)
         warming=("$@" "$bin/warmer" -c "$dir" --progress none)

@@ -16,7 +16,7 @@ for error in ENOLCK EOPNOTSUPP; do
     for ((round = 1; round <= rounds; round++)); do
         new_volume
         set_mark
-        start_readers 3600 3600
+        start_readers oci 3600 3600
         for i in 1 2 3 4; do
             node=$((i % 2 + 1))
             act "warmer$i" on $node "${refuse[@]}" "$bin/warmer" --cache-dir "$(there $node)" \
@@ -41,8 +41,8 @@ done
 step "the lock that kaniko's warmer takes is held for ever"
 new_volume
 warm --image "$registry/small:1"
-rm -rf "${cache:?}/${all[0]}"
-serve holder.log flock "$cache/.warmer-locks/${all[0]}.lock" sh -c 'echo held && exec sleep 1000'
+rm -rf "${cache:?}/${small[0]}"
+serve holder.log flock "$cache/.warmer-locks/${small[0]}.lock" sh -c 'echo held && exec sleep 1000'
 wait_for "the lock" grep -q held holder.log
 warm --stall-timeout 1s --image "$registry/small:1"
 expect_text err 'its lock is held, but nobody seems to work on it'

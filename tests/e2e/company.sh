@@ -11,7 +11,7 @@ step "$rounds times: an empty directory, four warmers, a pruner and two builders
 for ((round = 1; round <= rounds; round++)); do
     new_volume
     set_mark
-    start_readers 3600 3600
+    start_readers oci 3600 3600
     for i in 1 2 3 4; do
         node=$((i % 2 + 1))
         act "warmer$i" on $node "$bin/warmer" --cache-dir "$(there $node)" --progress none "${images[@]}"

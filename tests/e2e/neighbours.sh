@@ -11,10 +11,10 @@ rounds=${rounds:-1}
 
 pinned=()
 for i in 1 2 3 4; do
-    pinned+=("$registry/small:$i@${all[i - 1]}")
+    pinned+=("$registry/small:$i@${small[i - 1]}")
 done
 imitation() { # KIND: warm all
-    "$root/tests/crash/neighbour" "$1" "$cache" "${all[@]/#/$registry/small@}"
+    "$root/tests/crash/neighbour" "$1" "$cache" "${small[@]/#/$registry/small@}"
 }
 real() { # BINARY [VARIABLE=VALUE]
     env -i PATH=/usr/bin:/bin HOME="$HOME" "${@:2}" "$1" --cache-dir="$cache" --insecure-pull \
@@ -38,7 +38,7 @@ together() {
         step "$name beside ours, $format, with one image of four"
         new_volume
         warm --format "$format" --image "$registry/small:1" # nobody is in doubt about the format
-        start_readers 3600 3600
+        start_readers "$format" 3600 3600
         act theirs "$@"
         act ours ours --format "$format"
         await "$codes"
@@ -46,7 +46,7 @@ together() {
         is_sound "$format"
 
         step "and with two of them broken, while ours hashes and prunes"
-        start_readers 3600 3600
+        start_readers "$format" 3600 3600
         break_half "$format"
         act theirs "$@"
         act again "$@"
@@ -62,7 +62,7 @@ together() {
 # So that a builder misses them: what it reads at the moment is not touched.
 break_half() { # FORMAT
     local digest
-    for digest in "${all[@]:0:2}"; do
+    for digest in "${small[@]:0:2}"; do
         if [ "$1" = oci ]; then rm -f "$cache/$digest/index.json"; else rm -f "$cache/$digest"{,.json}; fi
     done
 }

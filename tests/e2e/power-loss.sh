@@ -8,11 +8,8 @@
 
 kill-at 0 true 2>/dev/null || skip "ptrace is not allowed here"
 export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 # which needs ptrace itself
-mkdir storage
-start_empty_registry registry "$scratch/storage"
-"$root/tests/make-images" --small --push "http://$registry" >list
-small() { awk -v name="small:$1" -v where="${2:--}" '$1 == name && $2 == where { print $3 }' list; }
-one=$(small 1 "$platform") two=$(small 2 "$platform")
+start_small_registry
+one=${small[0]} two=${small[1]}
 images=(--image "$registry/small:1" --image "$registry/small:2")
 every=${every:-15} disk=${disk:-1000} # the last point is always one
 
@@ -56,7 +53,7 @@ try broken 2 --problems -- "${warming[@]}" --force "${images[@]}"
 try broken 0 --problems -- cachedir -c "$cache" verify --repair
 
 step "entries under the digests of indexes, too"
-aliases=(--alias "$(small 1)" --alias "$(small 2)")
+aliases=(--alias "${small_indexes[0]}" --alias "${small_indexes[1]}")
 try warm 4 "${aliases[@]}" -- "${warming[@]}" --alias-index "${images[@]}"
 rm -rf "$cache"
 warm --alias-index "${images[@]}"
