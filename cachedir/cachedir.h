@@ -18,7 +18,11 @@
  *
  * What it promises:
  *   - An entry becomes visible by one rename, after every blob's size and digest matched and
- *     everything was synced. A crash at any instant leaves the old state or the new one.
+ *     everything was synced. A crash at any instant, of a process or of the machine, leaves the
+ *     old state or the new one.
+ *   - An entry loses its name, on the disk, before it loses a file: what is removed or replaced is
+ *     renamed away, the root is synced, and then it is deleted. Whoever looks meanwhile
+ *     (cachedir_look(), _list(), _verify()) sees it whole or not at all.
  *   - The entries are the truth; index.json is derived from them.
  *   - The mtime of an entry is when its life began; renewing is a touch with the file system's own
  *     clock. Ages are judged by that clock, too.

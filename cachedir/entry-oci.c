@@ -11,6 +11,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+#define LOOKS_MAX 5 /* at an entry that others replace again and again */
+
 void entry_broken(struct cachedir_entry *e, const char *format, ...)
 {
     if (e->state == CACHEDIR_BROKEN)
@@ -225,12 +227,21 @@ static void look_inside(struct cachedir *cd, struct cachedir_entry *e, int dir)
     blobs_close(&blobs);
 }
 
-static int oci_look(struct cachedir *cd, const struct digest *digest, struct cachedir_entry *ret,
-                    struct error *err)
+/* Does it still have its name? Else it was taken away, and what it lacks says nothing. */
+static bool still_stands(struct cachedir *cd, const char *name, int dir)
+{
+    struct stat held, named;
+    return fstat(dir, &held) == 0 && fstatat(cd->root, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           held.st_dev == named.st_dev && held.st_ino == named.st_ino;
+}
+
+static int look_once(struct cachedir *cd, const struct digest *digest, struct cachedir_entry *ret,
+                     bool *ret_changed, struct error *err)
 {
     struct cachedir_entry e = {.digest = *digest};
     struct stat st;
 
+    *ret_changed = false;
     if (fstatat(cd->root, digest->text, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         if (errno != ENOENT)
             return error_errno(err, errno, "%s", digest->text);
@@ -240,9 +251,10 @@ static int oci_look(struct cachedir *cd, const struct digest *digest, struct cac
     e.state = CACHEDIR_COMPLETE;
     e.renewed = st.st_mtim;
     cleanup_close int dir = fs_open_directory(cd->root, digest->text);
-    if (dir >= 0)
+    if (dir >= 0) {
         look_inside(cd, &e, dir);
-    else if (errno == ENOTDIR)
+        *ret_changed = e.state == CACHEDIR_BROKEN && !still_stands(cd, digest->text, dir);
+    } else if (errno == ENOTDIR)
         entry_broken(&e, "is a file (a docker-archive?) where format oci has a directory");
     else if (errno == ENOENT)
         e.state = CACHEDIR_ABSENT;
@@ -253,6 +265,18 @@ static int oci_look(struct cachedir *cd, const struct digest *digest, struct cac
     }
     *ret = e;
     return 0;
+}
+
+static int oci_look(struct cachedir *cd, const struct digest *digest, struct cachedir_entry *ret,
+                    struct error *err)
+{
+    bool changed;
+    int r = look_once(cd, digest, ret, &changed, err);
+    for (int tries = 1; r == 0 && changed && tries < LOOKS_MAX; tries++) {
+        cachedir_entry_release(ret);
+        r = look_once(cd, digest, ret, &changed, err);
+    }
+    return r;
 }
 
 /* Names below `dir` that are none of `known`. */
@@ -312,13 +336,13 @@ static int oci_verify(struct cachedir *cd, const struct cachedir_entry *e,
     if (dir < 0)
         return errno == ENOENT ? 0 : error_errno(err, errno, "%s", where);
     struct stat st;
-    if (fstatat(dir, "oci-layout", &st, AT_SYMLINK_NOFOLLOW) < 0)
+    if (fstatat(dir, "oci-layout", &st, AT_SYMLINK_NOFOLLOW) < 0 && still_stands(cd, where, dir))
         problem(userdata, where, "oci-layout is missing");
     if (report_strays(dir, where, known_at_top, NULL, problem, userdata, err) < 0)
         return -1;
     struct blobs blobs;
     if (blobs_open(dir, &blobs) < 0)
-        return error_errno(err, errno, "%s/blobs", where);
+        return still_stands(cd, where, dir) ? error_errno(err, errno, "%s/blobs", where) : 0;
     int r = 0;
     if (blobs.sha256 >= 0)
         r = report_strays(blobs.sha256, where, known_blob, &(struct known_blobs){e, "sha256"},

@@ -106,12 +106,22 @@ static bool is_done(const struct cachedir *cd, const char *name)
     return faccessat(cd->partial, partial, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 }
 
+static bool is_directory(int dir, const char *name)
+{
+    struct stat st;
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* What is done, and entries that archives took the place of. */
 static void sweep_partials(struct cachedir *cd)
 {
     cleanup_names char **names = NULL;
     size_t count;
     if (fs_names(cd->partial, &names, &count) < 0)
         return;
+    for (size_t i = 0; i < count; i++) /* before their lists */
+        if (is_directory(cd->partial, names[i]))
+            (void)store_remove_away(cd, cd->partial, names[i]);
     for (size_t i = 0; i < count; i++)
         if (is_done(cd, names[i]))
             (void)unlinkat(cd->partial, names[i], 0);
@@ -149,7 +159,8 @@ void store_end_run(struct cachedir *cd)
 {
     if (!*cd->run)
         return;
-    const bool stage = remove_all(cd->stage, cd->run), trash = remove_all(cd->trash, cd->run);
+    const bool stage = remove_all(cd, cd->stage, cd->run);
+    const bool trash = remove_all(cd, cd->trash, cd->run);
     if (!stage || !trash)
         lock_keep(cd->run_lock);
     cachedir_unlock(cd->run_lock);

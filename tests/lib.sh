@@ -212,6 +212,15 @@ start_registry() { # [NAME]: with all images of make-images in it
     start_empty_registry "$name" "$scratch/$name"
 }
 
+# A registry with make-images' small images, and $small: the digests of this machine's small:1, ...
+start_small_registry() {
+    mkdir -p "$scratch/storage"
+    start_empty_registry registry "$scratch/storage"
+    "$root/tests/make-images" --small --push "http://$registry" >"$scratch/list"
+    mapfile -t small < <(awk '$2 != "-" { print $3 }' "$scratch/list")
+    mapfile -t small_indexes < <(awk '$2 == "-" { print $3 }' "$scratch/list")
+}
+
 # ---- what a server saw -----------------------------------------------------------------------
 
 # The log is written after the answer, so a request of our own tells when all before are in it.

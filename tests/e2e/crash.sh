@@ -6,11 +6,10 @@
 
 kill-at 0 true 2>/dev/null || skip "ptrace is not allowed here"
 export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 # which needs ptrace itself
-start_registry
-base=$(digest_of base:1 "$platform")
-app=$(digest_of app:1 "$platform")
-images=(--image "$registry/base:1" --image "$registry/app:1")
-shared=$(fetch_manifest base "$base" | jq -r '.layers[0].digest' | sed s/sha256://)
+start_small_registry
+one=${small[0]} two=${small[1]}
+images=(--image "$registry/small:1" --image "$registry/small:2")
+shared=$(fetch_manifest small "$one" | jq -r '.layers[0].digest' | sed s/sha256://)
 
 # try NAME PROBLEMS ENTRIES COMMAND...
 #   NAME      of the directory to begin with (may be missing)
@@ -57,19 +56,19 @@ try nothing sound 2 warmer --cache-dir "$cache" --jobs 1 --format docker-archive
 
 rm -rf "$cache"
 warm "${images[@]}"
-touch -d '20 days ago' "$cache/$base"
+touch -d '20 days ago' "$cache/$one"
 cp -a "$cache" warm
 try warm sound 2 warmer --cache-dir "$cache" --jobs 1 "${images[@]}"
 try warm sound 1 cachedir -c "$cache" prune
-try warm sound 0 cachedir -c "$cache" prune --cache-ttl 1000h --max-size 1M
+try warm sound 0 cachedir -c "$cache" prune --cache-ttl 1000h --max-size 1K
 try warm problems 2 cachedir -c "$cache" convert --to docker-archive
-try warm sound 0 sh -c "cachedir -c '$cache' remove $base || [ ! -e '$cache/$base' ]
-    cachedir -c '$cache' remove $app || [ ! -e '$cache/$app' ]"
+try warm sound 0 sh -c "cachedir -c '$cache' remove $one || [ ! -e '$cache/$one' ]
+    cachedir -c '$cache' remove $two || [ ! -e '$cache/$two' ]"
 
 rm -rf "$cache"
 cp -a warm "$cache"
 printf X | dd of="$cache/blobs/sha256/$shared" bs=1 seek=50 conv=notrunc status=none
-rm "$cache/$app/index.json"
+rm "$cache/$two/index.json"
 cp -a "$cache" broken
 try broken problems 2 warmer --cache-dir "$cache" --jobs 1 --force "${images[@]}"
 try broken problems 0 sh -c "cachedir -c '$cache' verify --repair || [ \$? -eq 1 ]"
@@ -78,4 +77,15 @@ rm -rf "$cache"
 warm --format docker-archive "${images[@]}"
 cp -a "$cache" archives
 try archives problems 2 cachedir -c "$cache" convert --to oci
+
+rm -rf "$cache"
+warm --alias-index "${images[@]}"
+cp -a "$cache" aliases
+cachedir -c "$cache" export "$registry/small:1" "$registry/small:2" 2>err >oci.tar
+cachedir -c "$cache" export --format docker-archive "$registry/small:1" 2>err >docker.tar
+try nothing sound 4 warmer --cache-dir "$cache" --jobs 1 --alias-index "${images[@]}"
+try aliases problems 4 cachedir -c "$cache" convert --to docker-archive
+try aliases sound 0 cachedir -c "$cache" prune --cache-ttl 1000h --max-size 1K
+try nothing sound 4 sh -c "cachedir -c '$cache' import <oci.tar"
+try nothing sound 2 sh -c "cachedir -c '$cache' import <docker.tar"
 echo "$runs kills at $points calls"
