@@ -17,8 +17,10 @@
 
 struct roots {
     char *file, *directories; /* of the environment; NULL: not set */
+    X509_STORE *nothing;      /* for contexts that ask verify_by_roots() */
     pthread_mutex_t mutex;    /* guards: */
-    X509_STORE *store;        /* NULL: nobody has asked yet; constant afterwards */
+    X509_STORE *store;        /* NULL: nobody has asked yet; constant afterwards, as is */
+    STACK_OF(X509) * list;    /* the same */
 };
 
 struct trust {
@@ -201,6 +203,7 @@ int roots_new(struct roots **ret, struct error *err)
     struct roots *r = xcalloc(1, sizeof *r);
     r->file = variable("SSL_CERT_FILE");
     r->directories = variable("SSL_CERT_DIR");
+    r->nothing = store_new();
     pthread_mutex_init(&r->mutex, NULL);
     if (r->file && check_file(r->file, err) < 0) {
         roots_free(r);
@@ -228,26 +231,40 @@ static X509_STORE *read_roots(const struct roots *r)
 }
 
 /* Parsing them takes longer than all else that a run without TLS does, and megabytes. */
-static X509_STORE *roots_store(struct roots *r)
+static void roots_need(struct roots *r)
 {
     pthread_mutex_lock(&r->mutex);
-    if (!r->store)
+    if (!r->store) {
         r->store = read_roots(r);
-    X509_STORE *store = r->store;
+        r->list = X509_STORE_get1_all_certs(r->store);
+        if (!r->list)
+            abort();
+    }
     pthread_mutex_unlock(&r->mutex);
-    return store;
 }
 
 size_t roots_count(struct roots *r)
 {
-    return (size_t)sk_X509_OBJECT_num(X509_STORE_get0_objects(roots_store(r)));
+    roots_need(r);
+    return (size_t)sk_X509_num(r->list);
+}
+
+/* Called when a server has shown its certificate: many a registry that is tried by TLS has none. */
+static int verify_by_roots(X509_STORE_CTX *context, void *userdata)
+{
+    struct roots *r = userdata;
+    roots_need(r);
+    X509_STORE_CTX_set0_trusted_stack(context, r->list);
+    return X509_verify_cert(context);
 }
 
 void roots_free(struct roots *r)
 {
     if (!r)
         return;
+    X509_STORE_free(r->nothing);
     X509_STORE_free(r->store);
+    sk_X509_pop_free(r->list, X509_free);
     pthread_mutex_destroy(&r->mutex);
     free(r->file);
     free(r->directories);
@@ -258,12 +275,10 @@ void roots_free(struct roots *r)
 static X509_STORE *store_copy(struct roots *roots)
 {
     X509_STORE *store = store_new();
-    const STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(roots_store(roots));
-    for (int i = 0; i < sk_X509_OBJECT_num(objects); i++) {
-        X509 *certificate = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
-        if (certificate && !X509_STORE_add_cert(store, certificate))
+    roots_need(roots);
+    for (int i = 0; i < sk_X509_num(roots->list); i++)
+        if (!X509_STORE_add_cert(store, sk_X509_value(roots->list, i)))
             abort();
-    }
     return store;
 }
 
@@ -369,8 +384,11 @@ int trust_apply(const struct trust *t, struct roots *roots, bool client_certific
 {
     /* Not the context's own store: libcurl 7.88 still writes to that one afterwards, without a
      * lock. This one is asked in its place, and only ever read. */
-    if (SSL_CTX_set1_verify_cert_store(ctx, t && t->store ? t->store : roots_store(roots)) != 1)
+    const bool own = t && t->store;
+    if (SSL_CTX_set1_verify_cert_store(ctx, own ? t->store : roots->nothing) != 1)
         return -1;
+    if (!own && !trust_skips_verify(t))
+        SSL_CTX_set_cert_verify_callback(ctx, verify_by_roots, roots);
     if (!client_certificate || !t || !t->client_certificate)
         return 0;
     int done =
