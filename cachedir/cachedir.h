@@ -231,6 +231,8 @@ int cachedir_name_find(struct cachedir *cd, const char *reference, const char *p
                        struct cachedir_name *ret, struct error *err);
 /* Remember; written by the next cachedir_flush(), or now if the last one is 10 s ago. */
 int cachedir_name_set(struct cachedir *cd, const struct cachedir_name *name, struct error *err);
+/* Was anything set since the directory was opened? */
+bool cachedir_has_news(struct cachedir *cd);
 /* Write index.json: read, merge, rename under a lock; names whose entry is gone go. */
 int cachedir_flush(struct cachedir *cd, struct error *err);
 void cachedir_name_release(struct cachedir_name *n);

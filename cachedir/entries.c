@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define TIME_KEPT 60 /* s; what was touched just now is no older */
@@ -73,30 +75,80 @@ static void count_shared(struct cachedir_entry *list, size_t count)
     free(uses);
 }
 
+/* A look waits for the volume a dozen times: on a network file system, where that is a round trip
+ * each, several threads wait at once. */
+#define LOOKERS_MAX 8
+#define LOOKS_EACH 64 /* below that, a thread costs more than it saves */
+
+struct looking {
+    struct cachedir *cd;
+    struct cachedir_entry *entries; /* the digest is set; each belongs to who counted to it */
+    size_t count;
+    atomic_size_t next;
+    pthread_mutex_t mutex; /* guards: */
+    struct error failed;
+};
+
+static void *look_at_some(void *userdata)
+{
+    struct looking *l = userdata;
+    size_t i;
+    while ((i = atomic_fetch_add(&l->next, 1)) < l->count) {
+        const struct digest digest = l->entries[i].digest;
+        struct error err = {0};
+        if (l->cd->format->look(l->cd, &digest, &l->entries[i], &err) == 0)
+            continue;
+        atomic_store(&l->next, l->count);
+        pthread_mutex_lock(&l->mutex);
+        if (l->failed.kind == ERROR_NONE)
+            error_move(&l->failed, &err);
+        pthread_mutex_unlock(&l->mutex);
+        error_clear(&err);
+    }
+    return NULL;
+}
+
+static int look_at_all(struct cachedir *cd, struct cachedir_entry *entries, size_t count,
+                       struct error *err)
+{
+    struct looking l = {.cd = cd, .entries = entries, .count = count};
+    pthread_t ids[LOOKERS_MAX];
+    size_t started = 0;
+    pthread_mutex_init(&l.mutex, NULL);
+    while (started + 1 < LOOKERS_MAX && (started + 1) * LOOKS_EACH < count &&
+           pthread_create(&ids[started], NULL, look_at_some, &l) == 0)
+        started++;
+    look_at_some(&l);
+    for (size_t i = 0; i < started; i++)
+        pthread_join(ids[i], NULL);
+    pthread_mutex_destroy(&l.mutex);
+    if (l.failed.kind == ERROR_NONE)
+        return 0;
+    error_move(err, &l.failed);
+    return -1;
+}
+
 int cachedir_list(struct cachedir *cd, struct cachedir_entry **ret, size_t *ret_count,
                   struct error *err)
 {
     cleanup_names char **names = NULL;
-    size_t name_count, count = 0;
-    struct cachedir_entry *list = NULL;
+    size_t name_count, count = 0, kept = 0;
 
     if (fs_names(cd->root, &names, &name_count) < 0)
         return error_errno(err, errno, "cannot read %s", cd->path);
-    for (size_t i = 0; i < name_count; i++) {
-        struct digest digest;
-        struct cachedir_entry entry;
-        if (!entry_name(names[i], &digest))
-            continue;
-        if (cd->format->look(cd, &digest, &entry, err) < 0) {
-            cachedir_entries_free(list, count);
-            return -1;
-        }
-        if (entry.state != CACHEDIR_ABSENT)
-            *array_add(list, count) = entry;
+    struct cachedir_entry *list = xcalloc(name_count + 1, sizeof *list);
+    for (size_t i = 0; i < name_count; i++)
+        count += entry_name(names[i], &list[count].digest);
+    if (look_at_all(cd, list, count, err) < 0) {
+        cachedir_entries_free(list, count);
+        return -1;
     }
-    count_shared(list, count);
+    for (size_t i = 0; i < count; i++)
+        if (list[i].state != CACHEDIR_ABSENT)
+            list[kept++] = list[i];
+    count_shared(list, kept);
     *ret = list;
-    *ret_count = count;
+    *ret_count = kept;
     return 0;
 }
 

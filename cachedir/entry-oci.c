@@ -169,7 +169,7 @@ static void look_at_blobs(struct cachedir_entry *e, struct blobs *blobs,
         } else if (st.st_size != blob->size) {
             entry_broken(e, "blob %s has %lld bytes instead of %lld", brief, (long long)st.st_size,
                          (long long)blob->size);
-        } else if (faccessat(dir, name, R_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0) {
+        } else if (!fs_may_read(dir, name, &st)) {
             entry_broken(e, "blob %s cannot be read (owner %u, mode %04o)", brief,
                          (unsigned)st.st_uid, (unsigned)st.st_mode & 07777U);
         } else {
@@ -193,6 +193,22 @@ static bool is_alias(struct cachedir *cd, struct cachedir_entry *e, const struct
     return true;
 }
 
+/* Only what a look needs, for it is thousands of them: no blobs/ itself, and of sha512 nothing
+ * before it is named. -1, errno. */
+static int open_blobs(int entry, struct blobs *ret)
+{
+    *ret = (struct blobs){-1, fs_open_directory(entry, "blobs/sha256"), -1};
+    if (ret->sha256 < 0)
+        ret->parent = fs_open_directory(entry, "blobs");
+    return ret->sha256 < 0 && ret->parent < 0 ? -1 : 0;
+}
+
+static void need_blob(int entry, struct blobs *blobs, const struct digest *digest)
+{
+    if (!digest_is_sha256(digest) && blobs->sha512 < 0)
+        blobs->sha512 = fs_open_directory(entry, "blobs/sha512");
+}
+
 static void look_inside(struct cachedir *cd, struct cachedir_entry *e, int dir)
 {
     struct digest digest;
@@ -202,10 +218,11 @@ static void look_inside(struct cachedir *cd, struct cachedir_entry *e, int dir)
     if (!digest_equal(&digest, &e->digest) && !is_alias(cd, e, &digest))
         return;
     struct blobs blobs;
-    if (blobs_open(dir, &blobs) < 0) {
+    if (open_blobs(dir, &blobs) < 0) {
         entry_unread(e, "blobs");
         return;
     }
+    need_blob(dir, &blobs, &digest);
     cleanup_free char *bytes = NULL;
     size_t len;
     cleanup_error struct error why = {0};
@@ -221,6 +238,9 @@ static void look_inside(struct cachedir *cd, struct cachedir_entry *e, int dir)
     else if (manifest.kind != MANIFEST_IMAGE)
         entry_broken(e, "the manifest is an index");
     else {
+        need_blob(dir, &blobs, &manifest.config.digest);
+        for (size_t i = 0; i < manifest.layer_count; i++)
+            need_blob(dir, &blobs, &manifest.layers[i].digest);
         look_at_blobs(e, &blobs, &manifest);
         read_platform(e, &blobs, &manifest.config.digest);
     }

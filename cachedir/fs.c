@@ -130,6 +130,8 @@ int fs_read(int dir, const char *path, size_t max, char **ret, size_t *ret_len)
         if (n == 0)
             break;
         len += (size_t)n;
+        if (len == (size_t)st.st_size)
+            break; /* fewer than asked for: the end */
         if (len > max) {
             errno = EFBIG;
             return -1;
@@ -141,6 +143,14 @@ int fs_read(int dir, const char *path, size_t max, char **ret, size_t *ret_len)
     *ret = take_ptr(buf);
     *ret_len = len;
     return 0;
+}
+
+bool fs_may_read(int dir, const char *name, const struct stat *st)
+{
+    const mode_t all = S_IRUSR | S_IRGRP | S_IROTH;
+    /* What everybody may read need not be asked: of thousands of blobs that takes long. */
+    return (st->st_mode & all) == all ||
+           faccessat(dir, name, R_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 int fs_write_all(int fd, const void *data, size_t len)

@@ -28,6 +28,9 @@ int fs_make_directory(int dir, const char *name, mode_t mode);
  * is appended. Owned. Never blocks on a FIFO. */
 int fs_read(int dir, const char *path, size_t max, char **ret, size_t *ret_len);
 
+/* May we read the file? `st` is what stands there. */
+bool fs_may_read(int dir, const char *name, const struct stat *st);
+
 /* Where a function reads a part of a file that begins at some byte: instead, all of it, which must
  * have the size that was said. */
 #define WHOLE_FILE INT64_C(-1)

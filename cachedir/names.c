@@ -147,12 +147,14 @@ int names_read_index(struct cachedir *cd, char **ret, size_t *ret_len, struct er
 struct standing {   /* the descriptors in index.json */
     json_t *others; /* an array of those that are not ours */
     json_t *ours;   /* an object: each under its reference */
+    json_t *said;   /* an object: the references of which this process said something since */
 };
 
 static void standing_release(struct standing *s)
 {
     json_decref(s->others);
     json_decref(s->ours);
+    json_decref(s->said);
 }
 
 /* The names, and the descriptors (`ret`, empty; may be NULL). An index.json that is missing or
@@ -166,7 +168,7 @@ static int read_root(struct cachedir *cd, struct cachedir_name **list, size_t *c
     json_t *descriptor;
 
     if (ret)
-        *ret = (struct standing){json_array(), json_object()};
+        *ret = (struct standing){json_array(), json_object(), json_object()};
     if (names_read_index(cd, &text, &len, err) < 0)
         return -1;
     if (!text)
@@ -216,7 +218,7 @@ static int all_names(struct cachedir *cd, struct cachedir_name **list, size_t *c
     for (size_t i = 0; i < cd->said_count; i++) {
         copy_name(array_add(*list, *count), &cd->said[i]);
         if (ret)
-            (void)json_object_del(ret->ours, cd->said[i].reference);
+            (void)json_object_set_new(ret->said, cd->said[i].reference, json_true());
     }
     pthread_mutex_unlock(&cd->mutex);
     *list = sort_names(*list, count);
@@ -235,30 +237,22 @@ int cachedir_names(struct cachedir *cd, struct cachedir_name **ret, size_t *ret_
     return 0;
 }
 
-/* Read index.json, once; whoever comes second finds it done. */
-static int know_names(struct cachedir *cd, struct error *err)
+/* Read index.json, once; with `naming` held. */
+static int read_names(struct cachedir *cd, struct error *err)
 {
     struct cachedir_name *list = NULL;
     size_t count = 0;
 
-    pthread_mutex_lock(&cd->mutex);
-    bool known = cd->names_known;
-    pthread_mutex_unlock(&cd->mutex);
-    if (known)
+    if (cd->names_known)
         return 0;
     if (read_other_format(cd, &list, &count, err) < 0 ||
-        read_root(cd, &list, &count, NULL, err) < 0)
-        return -1;
-    list = sort_names(list, &count);
-    pthread_mutex_lock(&cd->mutex);
-    if (!cd->names_known) {
-        cd->names = take_ptr(list);
-        cd->name_count = count;
-        cd->names_known = true;
-    }
-    pthread_mutex_unlock(&cd->mutex);
-    if (list)
+        read_root(cd, &list, &count, NULL, err) < 0) {
         cachedir_names_free(list, count);
+        return -1;
+    }
+    cd->names = sort_names(list, &count);
+    cd->name_count = count;
+    cd->names_known = true;
     return 0;
 }
 
@@ -267,20 +261,19 @@ int cachedir_name_find(struct cachedir *cd, const char *reference, const char *p
 {
     /* The strings are only compared. */
     struct cachedir_name key = {.reference = strdupa(reference), .platform = strdupa(platform)};
-    int found = 0;
 
-    if (know_names(cd, err) < 0)
+    pthread_mutex_lock(&cd->naming);
+    int r = read_names(cd, err);
+    pthread_mutex_unlock(&cd->naming);
+    if (r < 0)
         return -1;
-    pthread_mutex_lock(&cd->mutex);
+    /* Constant from here on. */
     struct cachedir_name *name = cd->name_count ? bsearch(&key, cd->names, cd->name_count,
                                                           sizeof *cd->names, compare_cachedir_names)
                                                 : NULL;
-    if (name) {
+    if (name)
         copy_name(ret, name);
-        found = 1;
-    }
-    pthread_mutex_unlock(&cd->mutex);
-    return found;
+    return name ? 1 : 0;
 }
 
 /* ---- writing ---- */
@@ -378,10 +371,11 @@ static json_t *reference_descriptor(struct cachedir *cd, const struct cachedir_n
     return d;
 }
 
-/* Is a descriptor what would be made anew? Looking at every entry costs a directory of thousands
- * seconds, whoever warms one image. */
+/* Is a descriptor what would be made anew, but for its annotations? Looking at every entry costs a
+ * directory of thousands seconds, whoever warms one image. `news`: something was said of it, so
+ * that an index of several platforms may be another one. */
 static bool is_still_true(struct cachedir *cd, const json_t *descriptor,
-                          const struct cachedir_name *list, size_t count)
+                          const struct cachedir_name *list, size_t count, bool news)
 {
     const char *text = json_member_string(descriptor, "digest");
     const char *type = json_member_string(descriptor, "mediaType");
@@ -400,8 +394,31 @@ static bool is_still_true(struct cachedir *cd, const json_t *descriptor,
     }
     if (!several || cd->format->is_file)
         return is_manifest && media_type_is_image(type);
-    return media_type_is_index(type) &&
+    return !news && media_type_is_index(type) &&
            pool_has(blobs_directory(&cd->pool, &digest), digest_hex(&digest), size, NULL);
+}
+
+/* The descriptor of one manifest, with what is said of it now. */
+static json_t *annotate_again(json_t *old, const struct cachedir_name *list, size_t count)
+{
+    json_t *d = json_copy(old);
+    json_t *annotations = json_object();
+    for (size_t i = 0; i < count; i++)
+        annotate_name(annotations, &list[i]);
+    (void)json_object_set_new(annotations, STORE_REF_NAME, json_string(list[0].reference));
+    (void)json_object_set_new(d, "annotations", annotations);
+    return d;
+}
+
+/* The descriptor of one reference as it is to be: as it stands, if it may. */
+static json_t *next_descriptor(struct cachedir *cd, const struct cachedir_name *list, size_t count,
+                               const struct standing *standing, struct error *err)
+{
+    json_t *old = json_object_get(standing->ours, list[0].reference);
+    const bool news = json_object_get(standing->said, list[0].reference) != NULL;
+    if (!old || !is_still_true(cd, old, list, count, news))
+        return reference_descriptor(cd, list, count, err);
+    return news ? annotate_again(old, list, count) : json_incref(old);
 }
 
 static int write_root(struct cachedir *cd, const struct cachedir_name *list, size_t count,
@@ -413,10 +430,7 @@ static int write_root(struct cachedir *cd, const struct cachedir_name *list, siz
     for (size_t i = 0, next; i < count; i = next) {
         for (next = i + 1; next < count && strcmp(list[next].reference, list[i].reference) == 0;)
             next++;
-        json_t *old = json_object_get(standing->ours, list[i].reference);
-        json_t *d = old && is_still_true(cd, old, &list[i], next - i)
-                        ? json_incref(old)
-                        : reference_descriptor(cd, &list[i], next - i, &why);
+        json_t *d = next_descriptor(cd, &list[i], next - i, standing, &why);
         if (why.kind != ERROR_NONE) {
             json_decref(d);
             error_move(err, &why);
@@ -548,6 +562,14 @@ int cachedir_flush(struct cachedir *cd, struct error *err)
     }
     cachedir_unlock(lock);
     return r;
+}
+
+bool cachedir_has_news(struct cachedir *cd)
+{
+    pthread_mutex_lock(&cd->mutex);
+    const bool has = cd->said_count > 0;
+    pthread_mutex_unlock(&cd->mutex);
+    return has;
 }
 
 int cachedir_name_set(struct cachedir *cd, const struct cachedir_name *name, struct error *err)

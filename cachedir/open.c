@@ -333,6 +333,7 @@ static int open_as(const char *path, const struct cachedir_options *options,
         cd->entry_locks = -1;
     cd->pool = (struct blobs){-1, -1, -1};
     pthread_mutex_init(&cd->mutex, NULL);
+    pthread_mutex_init(&cd->naming, NULL);
     if (options->without & CACHEDIR_OPENAT2)
         fs_without_openat2 = true;
 
@@ -394,6 +395,7 @@ void cachedir_close(struct cachedir *cd)
     archives_release(cd);
     aliases_release(cd);
     pthread_mutex_destroy(&cd->mutex);
+    pthread_mutex_destroy(&cd->naming);
     free(cd->path);
     free(cd);
 }

@@ -78,8 +78,7 @@ bool pool_has(int dir, const char *name, int64_t size, struct stat *ret)
     if (!ret)
         ret = &st;
     return dir >= 0 && fstatat(dir, name, ret, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(ret->st_mode) &&
-           ret->st_size == size &&
-           faccessat(dir, name, R_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) == 0;
+           ret->st_size == size && fs_may_read(dir, name, ret);
 }
 
 int pool_judge(const struct digest *digest, int64_t size, const struct digest *got,

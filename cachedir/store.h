@@ -10,6 +10,8 @@
  *     archives   which docker-archives hold which blobs (held while new ones' headers are read)
  *     aliases    which aliases stand for which entries (held while their records are read)
  *     trusted    inodes that were hashed in this run and found good
+ * One more mutex, `naming`, is taken before it: whoever asks for a name first reads index.json, and
+ * the others wait for that instead of reading thousands of names, too.
  * `without` is atomic. Everything else is set by cachedir_open() and constant.
  */
 #pragma once
@@ -68,6 +70,7 @@ struct cachedir {
     size_t told_count;
     struct cachedir_name *said;
     size_t said_count;
+    pthread_mutex_t naming; /* held while index.json is read for `names` */
     struct cachedir_name *names;
     size_t name_count;
     bool names_known;

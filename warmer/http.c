@@ -58,7 +58,7 @@ int http_new(const struct http_options *options, struct http **ret, struct error
     h->http2 = options->http2;
     pthread_mutex_init(&h->lock, NULL);
     init_share(h);
-    if (roots_load(&h->roots, err) < 0 || proxies_from_environment(&h->proxies, err) < 0) {
+    if (roots_new(&h->roots, err) < 0 || proxies_from_environment(&h->proxies, err) < 0) {
         http_free(h);
         return -1;
     }
@@ -80,7 +80,7 @@ bool http_stopped(const struct http *h)
     return atomic_load(&h->stopped);
 }
 
-const struct roots *http_roots(const struct http *h)
+struct roots *http_roots(const struct http *h)
 {
     return h->roots;
 }

@@ -59,7 +59,7 @@ bool http_stopped(const struct http *h);
 void http_free(struct http *h); /* after all clients and trusts; takes NULL */
 
 /* For trust_new(). Lives as long as h. */
-const struct roots *http_roots(const struct http *h);
+struct roots *http_roots(const struct http *h);
 
 struct http_client *http_client_new(struct http *h);
 void http_client_free(struct http_client *c); /* closes its connections; takes NULL */

@@ -194,11 +194,11 @@ static int write_pinned(const struct settings *s, const struct pin *pin, struct 
     return error_exit_code(err.kind);
 }
 
-/* index.json is derived: the entries are the truth. */
+/* index.json is derived: the entries are the truth. When all is as it was, it stays as it is. */
 static void flush_names(struct run *run)
 {
     cleanup_error struct error err = {0};
-    if (!run->settings->check && !run->settings->dry_run && cachedir_flush(run->cd, &err) < 0)
+    if (cachedir_has_news(run->cd) && cachedir_flush(run->cd, &err) < 0)
         log_warn("%s", err.message);
 }
 

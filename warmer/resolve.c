@@ -151,7 +151,10 @@ static int renew(struct try *t, const struct digest *manifest, bool checked)
             error_move(&t->err, &err);
             return -1;
         }
-        image_remember(image, manifest, checked ? time(NULL) : t->known.checked);
+        /* Of a digest no registry has anything new to say. */
+        const bool asked = checked && !(named && reference_is_pinned(&image->wanted->reference));
+        if (!named || asked || !digest_equal(&t->known.source, &image->source))
+            image_remember(image, manifest, asked ? time(NULL) : t->known.checked);
     }
     struct target here = {.digest = *manifest, .images = &image, .reused = entry.size};
     image_finish(image, checked ? REPORT_RENEWED : REPORT_FRESH, &here, NULL);

@@ -8,6 +8,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,8 +16,11 @@
 #define PEM_FILE_MAX (16 << 20) /* the system's bundles have some 200 KiB */
 
 struct roots {
-    X509_STORE *store;
-    size_t count;
+    char *file, *directories; /* of the environment; NULL: not set */
+    X509_STORE *nothing;      /* for contexts that ask verify_by_roots() */
+    pthread_mutex_t mutex;    /* guards: */
+    X509_STORE *store;        /* NULL: nobody has asked yet; constant afterwards, as is */
+    STACK_OF(X509) * list;    /* the same */
 };
 
 struct trust {
@@ -168,55 +172,113 @@ static void add_directories(X509_STORE *store, struct seen *seen, const char *di
     }
 }
 
-int roots_load(struct roots **ret, struct error *err)
+/* A certificate that can be parsed; the others are looked at when somebody needs them. */
+static int check_file(const char *path, struct error *err)
 {
-    const char *file = getenv("SSL_CERT_FILE"), *directories = getenv("SSL_CERT_DIR");
-    bool has_file = file && *file, has_directories = directories && *directories;
+    BIO *bio = pem_open(path, err);
+    if (!bio)
+        return -1;
+    X509 *first = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    ERR_clear_error();
+    X509_free(first);
+    if (first)
+        return 0;
+    /* Go passes over what cannot be parsed, and so does add_file(): there may be a good one. */
     X509_STORE *store = store_new();
     cleanup_seen struct seen seen = {0};
+    int r = add_named_file(store, &seen, path, err);
+    X509_STORE_free(store);
+    return r;
+}
 
-    if (has_file && add_named_file(store, &seen, file, err) < 0) {
-        X509_STORE_free(store);
+static char *variable(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? xstrdup(value) : NULL;
+}
+
+int roots_new(struct roots **ret, struct error *err)
+{
+    struct roots *r = xcalloc(1, sizeof *r);
+    r->file = variable("SSL_CERT_FILE");
+    r->directories = variable("SSL_CERT_DIR");
+    r->nothing = store_new();
+    pthread_mutex_init(&r->mutex, NULL);
+    if (r->file && check_file(r->file, err) < 0) {
+        roots_free(r);
         return error_prefix(err, "SSL_CERT_FILE");
     }
-    if (has_directories)
-        add_directories(store, &seen, directories);
-    if (!has_file && !has_directories) {
+    *ret = r;
+    return 0;
+}
+
+static X509_STORE *read_roots(const struct roots *r)
+{
+    X509_STORE *store = store_new();
+    cleanup_seen struct seen seen = {0};
+    if (r->file)
+        (void)add_file(store, &seen, r->file, NULL); /* gone since it was looked at: no roots */
+    if (r->directories)
+        add_directories(store, &seen, r->directories);
+    if (!r->file && !r->directories) {
         for (size_t i = 0; i < sizeof system_files / sizeof *system_files; i++)
             if (add_file(store, &seen, system_files[i], NULL) > 0)
                 break;
         add_directories(store, &seen, SYSTEM_DIRECTORIES);
     }
-    struct roots *r = xcalloc(1, sizeof *r);
-    r->store = store;
-    r->count = (size_t)sk_X509_OBJECT_num(X509_STORE_get0_objects(store));
-    *ret = r;
-    return 0;
+    return store;
 }
 
-size_t roots_count(const struct roots *r)
+/* Parsing them takes longer than all else that a run without TLS does, and megabytes. */
+static void roots_need(struct roots *r)
 {
-    return r->count;
+    pthread_mutex_lock(&r->mutex);
+    if (!r->store) {
+        r->store = read_roots(r);
+        r->list = X509_STORE_get1_all_certs(r->store);
+        if (!r->list)
+            abort();
+    }
+    pthread_mutex_unlock(&r->mutex);
+}
+
+size_t roots_count(struct roots *r)
+{
+    roots_need(r);
+    return (size_t)sk_X509_num(r->list);
+}
+
+/* Called when a server has shown its certificate: many a registry that is tried by TLS has none. */
+static int verify_by_roots(X509_STORE_CTX *context, void *userdata)
+{
+    struct roots *r = userdata;
+    roots_need(r);
+    X509_STORE_CTX_set0_trusted_stack(context, r->list);
+    return X509_verify_cert(context);
 }
 
 void roots_free(struct roots *r)
 {
     if (!r)
         return;
+    X509_STORE_free(r->nothing);
     X509_STORE_free(r->store);
+    sk_X509_pop_free(r->list, X509_free);
+    pthread_mutex_destroy(&r->mutex);
+    free(r->file);
+    free(r->directories);
     free(r);
 }
 
 /* The certificates themselves are shared; only the list is new. */
-static X509_STORE *store_copy(const struct roots *roots)
+static X509_STORE *store_copy(struct roots *roots)
 {
     X509_STORE *store = store_new();
-    const STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(roots->store);
-    for (int i = 0; i < sk_X509_OBJECT_num(objects); i++) {
-        X509 *certificate = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
-        if (certificate && !X509_STORE_add_cert(store, certificate))
+    roots_need(roots);
+    for (int i = 0; i < sk_X509_num(roots->list); i++)
+        if (!X509_STORE_add_cert(store, sk_X509_value(roots->list, i)))
             abort();
-    }
     return store;
 }
 
@@ -274,7 +336,7 @@ static int load_client(struct trust *t, const char *certificate, const char *key
     return 0;
 }
 
-int trust_new(const struct roots *roots, const struct trust_options *options, struct trust **ret,
+int trust_new(struct roots *roots, const struct trust_options *options, struct trust **ret,
               struct error *err)
 {
     static atomic_uint last_id;
@@ -318,13 +380,15 @@ unsigned trust_id(const struct trust *t)
     return t ? t->id : 0;
 }
 
-int trust_apply(const struct trust *t, const struct roots *roots, bool client_certificate,
-                SSL_CTX *ctx)
+int trust_apply(const struct trust *t, struct roots *roots, bool client_certificate, SSL_CTX *ctx)
 {
     /* Not the context's own store: libcurl 7.88 still writes to that one afterwards, without a
      * lock. This one is asked in its place, and only ever read. */
-    if (SSL_CTX_set1_verify_cert_store(ctx, t && t->store ? t->store : roots->store) != 1)
+    const bool own = t && t->store;
+    if (SSL_CTX_set1_verify_cert_store(ctx, own ? t->store : roots->nothing) != 1)
         return -1;
+    if (!own && !trust_skips_verify(t))
+        SSL_CTX_set_cert_verify_callback(ctx, verify_by_roots, roots);
     if (!client_certificate || !t || !t->client_certificate)
         return 0;
     int done =

@@ -1,6 +1,6 @@
 /*
- * Whom TLS trusts: the system's roots, read once and shared by all threads, and what a registry's
- * options add to them. Everything here is immutable once made.
+ * Whom TLS trusts: the system's roots, read once, when first needed, and shared by all threads; and
+ * what a registry's options add to them. Everything here is immutable once made.
  */
 #pragma once
 
@@ -14,14 +14,14 @@ struct trust;
 struct ssl_ctx_st;
 
 /*
- * Read the roots. SSL_CERT_FILE and SSL_CERT_DIR (directories separated by colons, every file of
- * each) replace the system's: when either is set, only what is set is read. Unlike in Go, a
- * SSL_CERT_FILE that cannot be read or holds no certificate is ERROR_CONFIG. No roots at all is no
- * error yet: a run may need none.
+ * Where the roots are; they are read by whoever first needs them. SSL_CERT_FILE and SSL_CERT_DIR
+ * (directories separated by colons, every file of each) replace the system's: when either is set,
+ * only what is set is read. Unlike in Go, a SSL_CERT_FILE that cannot be read or holds no
+ * certificate is ERROR_CONFIG. No roots at all is no error yet: a run may need none.
  */
-int roots_load(struct roots **ret, struct error *err);
-size_t roots_count(const struct roots *r);
-void roots_free(struct roots *r); /* after every trust made from it; takes NULL */
+int roots_new(struct roots **ret, struct error *err);
+size_t roots_count(struct roots *r); /* reads them */
+void roots_free(struct roots *r);    /* after every trust made from it; takes NULL */
 
 struct trust_options {
     bool skip_verify;                /* take any certificate for any name */
@@ -34,7 +34,7 @@ struct trust_options {
  * Read the files. ERROR_CONFIG names the file: unreadable, no certificate in it, the key does not
  * belong to the certificate. `roots` must outlive the trust. Nothing in `options` is kept.
  */
-int trust_new(const struct roots *roots, const struct trust_options *options, struct trust **ret,
+int trust_new(struct roots *roots, const struct trust_options *options, struct trust **ret,
               struct error *err);
 void trust_free(struct trust *t); /* takes NULL; wipes the key */
 
@@ -44,5 +44,5 @@ unsigned trust_id(const struct trust *t);
 
 /* For the transport: give a new SSL_CTX its roots and, if asked, the client certificate. t may be
  * NULL. -1 when OpenSSL refuses. */
-int trust_apply(const struct trust *t, const struct roots *roots, bool client_certificate,
+int trust_apply(const struct trust *t, struct roots *roots, bool client_certificate,
                 struct ssl_ctx_st *ctx);
