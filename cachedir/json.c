@@ -37,9 +37,7 @@ static json_t *parse(const void *bytes, size_t len, struct error *err)
         return NULL;
     }
     json_error_t why;
-    json_t *value = json_plain_parse(bytes, len);
-    if (!value)
-        value = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &why);
+    json_t *value = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &why);
     if (!value) {
         cleanup_free char *text = text_foreign_str(why.text);
         (void)error_set(err, ERROR_PROTOCOL, "not valid JSON: line %d, column %d: %s", why.line,

@@ -1,7 +1,6 @@
 /*
  * Reading JSON that strangers wrote: bounded in size by the caller, no duplicate keys (readers
- * differ in which they take), no NUL inside strings. jansson does the work; where thousands of
- * documents are read, a shortcut through json-plain.c.
+ * differ in which they take), no NUL inside strings. jansson does the work.
  */
 #pragma once
 
@@ -17,13 +16,6 @@
 #define JSON_FEW 10000
 #define JSON_CONTAINERS_MAX 400000 /* objects and arrays */
 #define JSON_VALUES_MAX 1000000
-
-/*
- * The same as json_loadb() with JSON_REJECT_DUPLICATES, five times faster, for an object or array
- * that is as plain as registries and we write them: ASCII without escapes, small whole numbers, few
- * levels. NULL: it is not so plain, or wrong; jansson knows.
- */
-json_t *json_plain_parse(const void *bytes, size_t len);
 
 /* A new reference to an object. ERROR_PROTOCOL names line and column. */
 json_t *json_object_parse(const void *bytes, size_t len, struct error *err);

@@ -73,88 +73,11 @@ static void test_bloated(void **state)
     }
 }
 
-/* The shortcut reads what jansson reads, or leaves it to jansson. */
-static void test_plain(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text;
-        bool plain;
-    } rows[] = {
-        {"{}", true},
-        {" [ ] \n", true},
-        {"{\"a\":{\"b\":[1,0,123456789012345678,\"x y\",true,false,null,[],{}]},\"c\":\"\"}", true},
-        {"{\"\": 1}", true},
-        {"\t{\r\n\"a\" : [ 1 , 2 ] }", true},
-        {"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]", true},
-        /* jansson takes these. */
-        {"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]", false},
-        {"{\"a\":-1}", false},
-        {"{\"a\":1.0}", false},
-        {"{\"a\":1e2}", false},
-        {"{\"a\":1E2}", false},
-        {"{\"a\":1234567890123456789}", false},
-        {"{\"a\":\"\\n\"}", false},
-        {"{\"a\\n\":1}", false},
-        {"{\"a\":\"\xc3\xa4\"}", false},
-        {"{\"a\":\"\x7f\"}", false},
-        /* And these not. */
-        {"", false},
-        {" ", false},
-        {"1", false},
-        {"\"a\"", false},
-        {"null", false},
-        {"{", false},
-        {"[", false},
-        {"[1", false},
-        {"[1,", false},
-        {"[1,]", false},
-        {"[,1]", false},
-        {"[1 2]", false},
-        {"[1}", false},
-        {"{\"a\"}", false},
-        {"{\"a\":}", false},
-        {"{\"a\":1,}", false},
-        {"{a:1}", false},
-        {"{\"a\":1 \"b\":2}", false},
-        {"{\"a\":1,\"a\":1}", false},
-        {"{\"a\":1,\"b\":{\"c\":1,\"c\":2}}", false},
-        {"{} {}", false},
-        {"{}x", false},
-        {"[01]", false},
-        {"[0x1]", false},
-        {"[+1]", false},
-        {"[tru]", false},
-        {"[True]", false},
-        {"[truefalse]", false},
-        {"[\"a]", false},
-        {"[\"a\tb\"]", false},
-        {"[\"a\xff\"]", false},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const size_t len = strlen(rows[i].text);
-        json_error_t why;
-        cleanup_json json_t *plain = json_plain_parse(rows[i].text, len);
-        cleanup_json json_t *whole = json_loadb(rows[i].text, len, JSON_REJECT_DUPLICATES, &why);
-        if (!!plain != rows[i].plain || (plain && !json_equal(plain, whole)))
-            fail_msg("row %zu: %s: %s", i, rows[i].text, plain ? "taken" : "not taken");
-    }
-    /* Nothing behind the end is read. */
-    static const char cut[] = "{\"a\":12}";
-    for (size_t len = 0; len < strlen(cut); len++) {
-        cleanup_free char *exact = memcpy(xmalloc(len ? len : 1), cut, len);
-        cleanup_json json_t *plain = json_plain_parse(exact, len);
-        if (plain)
-            fail_msg("%zu bytes are taken", len);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_bloated),
-        cmocka_unit_test(test_plain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
