@@ -11,12 +11,12 @@ users=${users:-2}
 mkdir volume
 chmod 755 "$scratch" "$HOME"
 volume_group=4242
-if [ $users -eq 2 ] && { [ "$EUID" -ne 0 ] || ! unshare --mount true 2>/dev/null; }; then
+if [ "$users" -eq 2 ] && { [ "$EUID" -ne 0 ] || ! unshare --mount true 2>/dev/null; }; then
     users=1
     untried "two nodes and two users: that takes root"
 fi
-if [ $users -eq 2 ]; then
-    chgrp $volume_group volume
+if [ "$users" -eq 2 ]; then
+    chgrp "$volume_group" volume
     chmod 2775 volume
     for node in 1 2; do
         mkdir "node$node"
@@ -29,13 +29,13 @@ fi
 cache=$scratch/volume/cache
 
 there() { # N
-    if [ $users -eq 2 ]; then echo "$scratch/node$1/cache"; else echo "$cache"; fi
+    if [ "$users" -eq 2 ]; then echo "$scratch/node$1/cache"; else echo "$cache"; fi
 }
 
 on() { # N COMMAND...
     local node=node$1 user=$((5000 + $1))
     shift
-    if [ $users -eq 2 ]; then
+    if [ "$users" -eq 2 ]; then
         nsenter --target "${!node}" --mount --wd=/ setpriv --reuid $user --regid $user \
             --groups $volume_group -- sh -c 'umask 002; exec "$@"' sh "$@"
     else
@@ -76,7 +76,7 @@ start_readers() { # FORMAT TTL GRACE
     reader_pids=()
     local node
     for node in 1 2; do
-        on $node "$root/tests/crash/reader" "$(there $node)" "$1" "$2" "$3" "$scratch/stop" "${small[@]}" \
+        on "$node" "$root/tests/crash/reader" "$(there "$node")" "$1" "$2" "$3" "$scratch/stop" "${small[@]}" \
             >"reader$node.log" 2>&1 </dev/null &
         reader_pids+=($!)
     done
@@ -95,7 +95,7 @@ stop_readers() {
 
 new_volume() {
     rm -rf "$cache"
-    if [ $users -eq 2 ]; then install -d -m 2775 -g $volume_group "$cache"; else mkdir "$cache"; fi
+    if [ "$users" -eq 2 ]; then install -d -m 2775 -g $volume_group "$cache"; else mkdir "$cache"; fi
 }
 
 expect_sound() {
@@ -133,14 +133,14 @@ crowd() { # [COMMAND...]: in front of each program
     hits=0
     start_readers oci $ttl $grace
     for node in 1 2; do
-        dir=$(there $node)
+        dir=$(there "$node")
         warming=("$@" "$bin/warmer" -c "$dir" --progress none)
-        act "warmer$node" churn $node 0 "${warming[@]}" --image "$registry/small:$node" \
+        act "warmer$node" churn "$node" 0 "${warming[@]}" --image "$registry/small:$node" \
             --image "$registry/small:3"
-        act "forced$node" churn $node 0 "${warming[@]}" --force --image "$registry/small:$((node + 2))"
-        act "pruner$node" churn $node "0 75" "$@" "$bin/cachedir" -c "$dir" prune \
+        act "forced$node" churn "$node" 0 "${warming[@]}" --force --image "$registry/small:$((node + 2))"
+        act "pruner$node" churn "$node" "0 75" "$@" "$bin/cachedir" -c "$dir" prune \
             --cache-ttl ${ttl}s --grace ${grace}s # 75: the other one took long
-        act "verifier$node" churn $node 0 "$@" "$bin/cachedir" -c "$dir" verify --repair
+        act "verifier$node" churn "$node" 0 "$@" "$bin/cachedir" -c "$dir" verify --repair
     done
     await
     stop_readers
