@@ -60,7 +60,7 @@ touch -d '20 days ago' "$cache/$one"
 cp -a "$cache" warm
 try warm sound 2 warmer --cache-dir "$cache" --jobs 1 "${images[@]}"
 try warm sound 1 cachedir -c "$cache" prune
-try warm sound 0 cachedir -c "$cache" prune --cache-ttl 1000h --max-size 1K
+try warm sound 0 cachedir -c "$cache" prune --cache-ttl 1000h --max-size 8K
 try warm problems 2 cachedir -c "$cache" convert --to docker-archive
 try warm sound 0 sh -c "cachedir -c '$cache' remove $one || [ ! -e '$cache/$one' ]
     cachedir -c '$cache' remove $two || [ ! -e '$cache/$two' ]"
@@ -85,7 +85,7 @@ cachedir -c "$cache" export "$registry/small:1" "$registry/small:2" 2>err >oci.t
 cachedir -c "$cache" export --format docker-archive "$registry/small:1" 2>err >docker.tar
 try nothing sound 4 warmer --cache-dir "$cache" --jobs 1 --alias-index "${images[@]}"
 try aliases problems 4 cachedir -c "$cache" convert --to docker-archive
-try aliases sound 0 cachedir -c "$cache" prune --cache-ttl 1000h --max-size 1K
+try aliases sound 0 cachedir -c "$cache" prune --cache-ttl 1000h --max-size 8K
 try nothing sound 4 sh -c "cachedir -c '$cache' import <oci.tar"
 try nothing sound 2 sh -c "cachedir -c '$cache' import <docker.tar"
 echo "$runs kills at $points calls"

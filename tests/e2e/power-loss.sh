@@ -38,7 +38,7 @@ touch -d '20 days ago' "$cache/$one"
 cp -a "$cache" warm
 try warm 2 -- "${warming[@]}" "${images[@]}"
 try warm 1 -- cachedir -c "$cache" prune
-try warm 0 -- cachedir -c "$cache" prune --cache-ttl 1000h --max-size 1K
+try warm 0 -- cachedir -c "$cache" prune --cache-ttl 1000h --max-size 8K
 try warm 2 --problems -- cachedir -c "$cache" convert --to docker-archive
 try warm 0 -- sh -c "cachedir -c '$cache' remove $one || [ ! -e '$cache/$one' ]
     cachedir -c '$cache' remove $two || [ ! -e '$cache/$two' ]"
@@ -61,13 +61,13 @@ cp -a "$cache" aliases
 cachedir -c "$cache" export "$registry/small:1" "$registry/small:2" 2>err >oci.tar
 cachedir -c "$cache" export --format docker-archive "$registry/small:1" 2>err >docker.tar
 try aliases 4 --problems "${aliases[@]}" -- cachedir -c "$cache" convert --to docker-archive
-try aliases 0 "${aliases[@]}" -- cachedir -c "$cache" prune --cache-ttl 1000h --max-size 1K
+try aliases 0 "${aliases[@]}" -- cachedir -c "$cache" prune --cache-ttl 1000h --max-size 8K
 
 rm -rf "$cache"
 warm --alias-index --format docker-archive "${images[@]}"
 cp -a "$cache" archives
 try archives 4 --problems "${aliases[@]}" -- cachedir -c "$cache" convert --to oci
-try archives 0 "${aliases[@]}" -- cachedir -c "$cache" prune --cache-ttl 1000h --max-size 1K
+try archives 0 "${aliases[@]}" -- cachedir -c "$cache" prune --cache-ttl 1000h --max-size 8K
 
 try nothing 4 "${aliases[@]}" -- sh -c "cachedir -c '$cache' import <oci.tar"
 try nothing 2 "${aliases[@]}" -- sh -c "cachedir -c '$cache' import <docker.tar"
