@@ -255,7 +255,7 @@ make_certificates() {
     "${new[@]}" -subj "/CN=Test CA" -keyout ca.key -out ca.pem 2>/dev/null
     "${new[@]}" -subj "/CN=registry" -CA ca.pem -CAkey ca.key \
         -addext basicConstraints=critical,CA:FALSE \
-        -addext subjectAltName=DNS:localhost,DNS:registry.localhost,IP:127.0.0.1,IP:127.0.0.2 \
+        -addext subjectAltName=DNS:localhost,DNS:registry.localhost,DNS:registry.test,IP:127.0.0.1,IP:127.0.0.2 \
         -keyout server.key -out server.pem 2>/dev/null
 }
 

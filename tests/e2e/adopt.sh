@@ -41,6 +41,16 @@ check() {
     expect_requests 1 GET '.*/blobs/.*'
     expect_exit 0 cachedir -c "$cache" verify
 
+    step "a blob that others may write is copied, not linked: they cannot change it later"
+    rm -rf "${cache:?}"/{blobs,index.json}
+    chmod 0666 "$cache/$base/blobs/sha256/${layer#sha256:}"
+    set_mark
+    warm --image "$registry/app:1"
+    expect_requests 2 GET '.*/blobs/.*'
+    printf Y | dd of="$cache/$base/blobs/sha256/${layer#sha256:}" bs=1 seek=9 conv=notrunc status=none
+    expect_equal "${layer#sha256:}  -" "$(sha256sum <"$cache/$app/blobs/sha256/${layer#sha256:}")" "the copy"
+    warm --image "$registry/base:1" # mends the other
+
     step "its leftovers go with a prune, by age"
     mkdir -p "$cache/1234567890/blobs/sha256" && echo half >"$cache/1234567890/blobs/sha256/layer"
     expect_exit 0 cachedir -c "$cache" prune
