@@ -2,7 +2,7 @@
 # Another tenant puts something of his own at a name that we use: each name that runs of ours were seen
 # to use, and in turn one of the things that it may be (plants-all: every one). Nothing outside is
 # touched, nothing hangs, what is in the way is named or replaced.
-# timeout: 300
+# timeout: 600
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 strace -o /dev/null true 2>/dev/null || skip "no strace here"
