@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # On volumes that misbehave, each in its own way: what works there, what is said, and that nothing bad
 # can be seen, nor anything left once the volume is good again. (badfs-all: every job on each.)
-# timeout: 300
+# timeout: 600
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 . "$root/tests/lib-badfs.sh"
 

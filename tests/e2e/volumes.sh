@@ -2,7 +2,7 @@
 # On real file systems: full ones at every stage, ones that share blocks, layers over layers,
 # read-only ones; on kernels that lack calls, with other people's files and strange clocks.
 # (volumes-all: at more stages, and without more calls.)
-# timeout: 300
+# timeout: 600
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 [ "$EUID" -eq 0 ] || skip "only root can mount"
