@@ -28,7 +28,8 @@
 #define MANIFEST_KEY "dev.basewarm.manifest."
 #define SOURCE_KEY "dev.basewarm.source."
 #define CHECKED_KEY "dev.basewarm.checked."
-#define FLUSH_EVERY 10 /* seconds */
+#define FLUSH_EVERY 10 /* seconds, at least */
+#define FLUSH_SHARE 64 /* times what the last flush took: dozens of writers share one lock */
 #define FLUSH_TRIES 5
 
 void cachedir_name_release(struct cachedir_name *n)
@@ -144,7 +145,10 @@ int names_read_index(struct cachedir *cd, char **ret, size_t *ret_len, struct er
     return 0;
 }
 
-struct standing {   /* the descriptors in index.json */
+struct standing {   /* the descriptors in index.json, and what they may name */
+    char **entries; /* the names in the root, sorted: one look at the directory, where a look at
+                       each entry would hold the lock for seconds on a network file system */
+    size_t entry_count;
     json_t *others; /* an array of those that are not ours */
     json_t *ours;   /* an object: each under its reference */
     json_t *said;   /* an object: the references of which this process said something since */
@@ -155,6 +159,17 @@ static void standing_release(struct standing *s)
     json_decref(s->others);
     json_decref(s->ours);
     json_decref(s->said);
+    fs_names_free(s->entries);
+}
+
+static int compare_text(const void *a, const void *b)
+{
+    return strcmp(a, *(char *const *)b);
+}
+
+static bool has_entry(char *const *entries, size_t count, const struct digest *digest)
+{
+    return count > 0 && bsearch(digest->text, entries, count, sizeof *entries, compare_text);
 }
 
 /* The names, and the descriptors (`ret`, empty; may be NULL). An index.json that is missing or
@@ -168,7 +183,8 @@ static int read_root(struct cachedir *cd, struct cachedir_name **list, size_t *c
     json_t *descriptor;
 
     if (ret)
-        *ret = (struct standing){json_array(), json_object(), json_object()};
+        *ret =
+            (struct standing){.others = json_array(), .ours = json_object(), .said = json_object()};
     if (names_read_index(cd, &text, &len, err) < 0)
         return -1;
     if (!text)
@@ -375,19 +391,19 @@ static json_t *reference_descriptor(struct cachedir *cd, const struct cachedir_n
  * directory of thousands seconds, whoever warms one image. `news`: something was said of it, so
  * that an index of several platforms may be another one. */
 static bool is_still_true(struct cachedir *cd, const json_t *descriptor,
-                          const struct cachedir_name *list, size_t count, bool news)
+                          const struct cachedir_name *list, size_t count,
+                          const struct standing *standing, bool news)
 {
     const char *text = json_member_string(descriptor, "digest");
     const char *type = json_member_string(descriptor, "mediaType");
     struct digest digest;
-    struct stat st;
     int64_t size;
     bool is_manifest = false, several = false;
     if (!text || !type || digest_parse(text, &digest, NULL) < 0 ||
         !json_member_integer(descriptor, "size", &size))
         return false;
     for (size_t i = 0; i < count; i++) {
-        if (fstatat(cd->root, list[i].manifest.text, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (!has_entry(standing->entries, standing->entry_count, &list[i].manifest))
             return false;
         is_manifest = is_manifest || digest_equal(&list[i].manifest, &digest);
         several = several || !digest_equal(&list[i].manifest, &list[0].manifest);
@@ -416,7 +432,7 @@ static json_t *next_descriptor(struct cachedir *cd, const struct cachedir_name *
 {
     json_t *old = json_object_get(standing->ours, list[0].reference);
     const bool news = json_object_get(standing->said, list[0].reference) != NULL;
-    if (!old || !is_still_true(cd, old, list, count, news))
+    if (!old || !is_still_true(cd, old, list, count, standing, news))
         return reference_descriptor(cd, list, count, err);
     return news ? annotate_again(old, list, count) : json_incref(old);
 }
@@ -508,6 +524,9 @@ static int merge_once(struct cachedir *cd, struct error *err)
     size_t count = 0;
     struct standing standing = {0};
     int r = all_names(cd, &list, &count, &standing, err);
+    /* After index.json: what that names by right is there by now. */
+    if (r == 0 && fs_names(cd->root, &standing.entries, &standing.entry_count) < 0)
+        r = error_errno(err, errno, "cannot read %s", cd->path);
     if (r == 0)
         r = write_root(cd, list, count, &standing, err);
     standing_release(&standing);
@@ -531,12 +550,16 @@ static struct cachedir_lock *lock_index(struct cachedir *cd)
  * back without being said anew. */
 static void forget_gone(struct cachedir *cd)
 {
-    size_t kept = 0;
+    cleanup_names char **entries = NULL;
+    size_t entry_count, kept = 0;
+    pthread_mutex_lock(&cd->mutex);
+    const size_t known = cd->said_count; /* what is said from here on, the look may not see */
+    pthread_mutex_unlock(&cd->mutex);
+    if (known == 0 || fs_names(cd->root, &entries, &entry_count) < 0)
+        return;
     pthread_mutex_lock(&cd->mutex);
     for (size_t i = 0; i < cd->said_count; i++) {
-        struct stat st;
-        if (fstatat(cd->root, cd->said[i].manifest.text, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
-            errno == ENOENT)
+        if (i < known && !has_entry(entries, entry_count, &cd->said[i].manifest))
             cachedir_name_release(&cd->said[i]);
         else
             cd->said[kept++] = cd->said[i];
@@ -545,8 +568,16 @@ static void forget_gone(struct cachedir *cd)
     pthread_mutex_unlock(&cd->mutex);
 }
 
+static time_t seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
 int cachedir_flush(struct cachedir *cd, struct error *err)
 {
+    const time_t began = seconds();
     if (store_check_writable(cd, err) < 0)
         return -1;
     struct cachedir_lock *lock = lock_index(cd);
@@ -561,6 +592,11 @@ int cachedir_flush(struct cachedir *cd, struct error *err)
         }
     }
     cachedir_unlock(lock);
+    /* The wait for the lock counts: the more writers there are, the more rarely each comes. */
+    const time_t now = seconds(), pause = (now - began) * FLUSH_SHARE;
+    pthread_mutex_lock(&cd->mutex);
+    cd->flush_due = now + (pause > FLUSH_EVERY ? pause : FLUSH_EVERY);
+    pthread_mutex_unlock(&cd->mutex);
     return r;
 }
 
@@ -574,15 +610,14 @@ bool cachedir_has_news(struct cachedir *cd)
 
 int cachedir_name_set(struct cachedir *cd, const struct cachedir_name *name, struct error *err)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    const time_t now = seconds();
     pthread_mutex_lock(&cd->mutex);
     copy_name(array_add(cd->said, cd->said_count), name);
-    if (cd->flushed == 0)
-        cd->flushed = now.tv_sec;
-    bool due = now.tv_sec - cd->flushed >= FLUSH_EVERY;
+    if (cd->flush_due == 0)
+        cd->flush_due = now + FLUSH_EVERY;
+    const bool due = now >= cd->flush_due;
     if (due)
-        cd->flushed = now.tv_sec;
+        cd->flush_due = now + FLUSH_EVERY; /* nobody else's turn meanwhile */
     pthread_mutex_unlock(&cd->mutex);
     return due ? cachedir_flush(cd, err) : 0;
 }
