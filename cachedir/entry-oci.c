@@ -157,10 +157,10 @@ static void look_at_blobs(struct cachedir_entry *e, struct blobs *blobs,
         struct stat st;
         char brief[DIGEST_SHORT_SIZE];
         digest_short(&blob->digest, brief);
-        cleanup_free char *what = xasprintf("blob %s", brief);
         if (dir < 0) {
-            entry_broken(e, "%s is missing", what);
+            entry_broken(e, "blob %s is missing", brief);
         } else if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            cleanup_free char *what = xasprintf("blob %s", brief);
             entry_unread(e, what);
         } else if (!S_ISREG(st.st_mode)) {
             entry_broken(e, "blob %s is %s", brief,
@@ -198,7 +198,7 @@ static bool is_alias(struct cachedir *cd, struct cachedir_entry *e, const struct
 static int open_blobs(int entry, struct blobs *ret)
 {
     *ret = (struct blobs){-1, fs_open_directory(entry, "blobs/sha256"), -1};
-    if (ret->sha256 < 0)
+    if (ret->sha256 < 0 && errno == ENOENT)
         ret->parent = fs_open_directory(entry, "blobs");
     return ret->sha256 < 0 && ret->parent < 0 ? -1 : 0;
 }

@@ -16,19 +16,17 @@
  * In format docker-archive the root is no layout: the same document then is .basewarm/index.json,
  * and of several platforms its descriptor is the first one's manifest.
  */
+#include "names.h"
 #include "alloc.h"
 #include "json.h"
-#include "store.h"
 #include "text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
-#define MANIFEST_KEY "dev.basewarm.manifest."
-#define SOURCE_KEY "dev.basewarm.source."
-#define CHECKED_KEY "dev.basewarm.checked."
-#define FLUSH_EVERY 10 /* seconds */
+#define FLUSH_EVERY 10 /* seconds, at least */
+#define FLUSH_SHARE 64 /* times what the last flush took: dozens of writers share one lock */
 #define FLUSH_TRIES 5
 
 void cachedir_name_release(struct cachedir_name *n)
@@ -144,17 +142,12 @@ int names_read_index(struct cachedir *cd, char **ret, size_t *ret_len, struct er
     return 0;
 }
 
-struct standing {   /* the descriptors in index.json */
-    json_t *others; /* an array of those that are not ours */
-    json_t *ours;   /* an object: each under its reference */
-    json_t *said;   /* an object: the references of which this process said something since */
-};
-
 static void standing_release(struct standing *s)
 {
     json_decref(s->others);
     json_decref(s->ours);
     json_decref(s->said);
+    fs_names_free(s->entries);
 }
 
 /* The names, and the descriptors (`ret`, empty; may be NULL). An index.json that is missing or
@@ -168,7 +161,8 @@ static int read_root(struct cachedir *cd, struct cachedir_name **list, size_t *c
     json_t *descriptor;
 
     if (ret)
-        *ret = (struct standing){json_array(), json_object(), json_object()};
+        *ret =
+            (struct standing){.others = json_array(), .ours = json_object(), .said = json_object()};
     if (names_read_index(cd, &text, &len, err) < 0)
         return -1;
     if (!text)
@@ -278,149 +272,6 @@ int cachedir_name_find(struct cachedir *cd, const char *reference, const char *p
 
 /* ---- writing ---- */
 
-/* One manifest of an entry as a descriptor; NULL when the entry is gone or broken. */
-static json_t *entry_descriptor(struct cachedir *cd, const struct digest *digest)
-{
-    cleanup_cachedir_entry struct cachedir_entry e = {0};
-    if (cd->format->look(cd, digest, &e, NULL) < 0 || e.state != CACHEDIR_COMPLETE)
-        return NULL;
-    /* An archive may have lost the registry's manifest: the builder makes up one of Docker's. */
-    json_t *d = json_pack("{s:s, s:s, s:I}", "mediaType",
-                          e.media_type ? e.media_type : MEDIA_DOCKER_MANIFEST, "digest",
-                          e.digest.text, "size", (json_int_t)e.blobs[0].size);
-    if (d && e.platform.os) {
-        json_t *platform =
-            json_pack("{s:s, s:s}", "architecture", e.platform.architecture, "os", e.platform.os);
-        if (platform && e.platform.variant)
-            (void)json_object_set_new(platform, "variant", json_string(e.platform.variant));
-        (void)json_object_set_new(d, "platform", platform);
-    }
-    return d;
-}
-
-/* The index of ours that names several platforms: a blob in the pool, by its digest. */
-static json_t *index_descriptor(struct cachedir *cd, json_t *manifests, struct error *err)
-{
-    cleanup_json json_t *index = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType",
-                                           MEDIA_OCI_INDEX, "manifests", manifests);
-    cleanup_free char *text = index ? json_dumps(index, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
-    if (!text)
-        abort(); /* out of memory */
-    struct digest digest;
-    digest_of(text, strlen(text), &digest);
-    if (!pool_has(cd->pool.sha256, digest_hex(&digest), (int64_t)strlen(text), NULL)) {
-        char temporary[FS_NAME_MAX];
-        store_temporary(cd, temporary, "index");
-        if (fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0) {
-            (void)error_errno(err, errno, "cannot write an index for index.json");
-            return NULL;
-        }
-        int r = pool_put(cd, cd->stage, temporary, &digest, true, err);
-        (void)unlinkat(cd->stage, temporary, 0);
-        if (r < 0)
-            return NULL;
-    }
-    return json_pack("{s:s, s:s, s:I}", "mediaType", MEDIA_OCI_INDEX, "digest", digest.text, "size",
-                     (json_int_t)strlen(text));
-}
-
-static void annotate(json_t *annotations, const char *prefix, const struct cachedir_name *name,
-                     const char *value)
-{
-    cleanup_free char *key = xasprintf("%s%s", prefix, name->platform);
-    (void)json_object_set_new(annotations, key, json_string(value));
-}
-
-static void annotate_name(json_t *annotations, const struct cachedir_name *name)
-{
-    cleanup_free char *checked = time_format(name->checked);
-    annotate(annotations, MANIFEST_KEY, name, name->manifest.text);
-    if (digest_is_set(&name->source))
-        annotate(annotations, SOURCE_KEY, name, name->source.text);
-    annotate(annotations, CHECKED_KEY, name, checked);
-}
-
-/* The descriptor of one reference: list[0..count) all have it. NULL and no error: nothing of it is
- * here any more. */
-static json_t *reference_descriptor(struct cachedir *cd, const struct cachedir_name *list,
-                                    size_t count, struct error *err)
-{
-    cleanup_json json_t *manifests = json_array();
-    cleanup_json json_t *annotations = json_object();
-    for (size_t i = 0; i < count; i++) {
-        bool again = false;
-        for (size_t j = 0; j < i && !again; j++)
-            again = digest_equal(&list[i].manifest, &list[j].manifest);
-        if (!again) {
-            json_t *d = entry_descriptor(cd, &list[i].manifest);
-            if (!d)
-                continue;
-            (void)json_array_append_new(manifests, d);
-        }
-        annotate_name(annotations, &list[i]);
-    }
-    if (json_array_size(manifests) == 0)
-        return NULL;
-    json_t *d = json_array_size(manifests) == 1 || cd->format->is_file
-                    ? json_incref(json_array_get(manifests, 0))
-                    : index_descriptor(cd, manifests, err);
-    if (!d)
-        return NULL;
-    (void)json_object_set_new(annotations, STORE_REF_NAME, json_string(list[0].reference));
-    (void)json_object_set(d, "annotations", annotations);
-    return d;
-}
-
-/* Is a descriptor what would be made anew, but for its annotations? Looking at every entry costs a
- * directory of thousands seconds, whoever warms one image. `news`: something was said of it, so
- * that an index of several platforms may be another one. */
-static bool is_still_true(struct cachedir *cd, const json_t *descriptor,
-                          const struct cachedir_name *list, size_t count, bool news)
-{
-    const char *text = json_member_string(descriptor, "digest");
-    const char *type = json_member_string(descriptor, "mediaType");
-    struct digest digest;
-    struct stat st;
-    int64_t size;
-    bool is_manifest = false, several = false;
-    if (!text || !type || digest_parse(text, &digest, NULL) < 0 ||
-        !json_member_integer(descriptor, "size", &size))
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        if (fstatat(cd->root, list[i].manifest.text, &st, AT_SYMLINK_NOFOLLOW) < 0)
-            return false;
-        is_manifest = is_manifest || digest_equal(&list[i].manifest, &digest);
-        several = several || !digest_equal(&list[i].manifest, &list[0].manifest);
-    }
-    if (!several || cd->format->is_file)
-        return is_manifest && media_type_is_image(type);
-    return !news && media_type_is_index(type) &&
-           pool_has(blobs_directory(&cd->pool, &digest), digest_hex(&digest), size, NULL);
-}
-
-/* The descriptor of one manifest, with what is said of it now. */
-static json_t *annotate_again(json_t *old, const struct cachedir_name *list, size_t count)
-{
-    json_t *d = json_copy(old);
-    json_t *annotations = json_object();
-    for (size_t i = 0; i < count; i++)
-        annotate_name(annotations, &list[i]);
-    (void)json_object_set_new(annotations, STORE_REF_NAME, json_string(list[0].reference));
-    (void)json_object_set_new(d, "annotations", annotations);
-    return d;
-}
-
-/* The descriptor of one reference as it is to be: as it stands, if it may. */
-static json_t *next_descriptor(struct cachedir *cd, const struct cachedir_name *list, size_t count,
-                               const struct standing *standing, struct error *err)
-{
-    json_t *old = json_object_get(standing->ours, list[0].reference);
-    const bool news = json_object_get(standing->said, list[0].reference) != NULL;
-    if (!old || !is_still_true(cd, old, list, count, news))
-        return reference_descriptor(cd, list, count, err);
-    return news ? annotate_again(old, list, count) : json_incref(old);
-}
-
 static int write_root(struct cachedir *cd, const struct cachedir_name *list, size_t count,
                       const struct standing *standing, struct error *err)
 {
@@ -430,7 +281,7 @@ static int write_root(struct cachedir *cd, const struct cachedir_name *list, siz
     for (size_t i = 0, next; i < count; i = next) {
         for (next = i + 1; next < count && strcmp(list[next].reference, list[i].reference) == 0;)
             next++;
-        json_t *d = next_descriptor(cd, &list[i], next - i, standing, &why);
+        json_t *d = names_descriptor(cd, &list[i], next - i, standing, &why);
         if (why.kind != ERROR_NONE) {
             json_decref(d);
             error_move(err, &why);
@@ -508,6 +359,9 @@ static int merge_once(struct cachedir *cd, struct error *err)
     size_t count = 0;
     struct standing standing = {0};
     int r = all_names(cd, &list, &count, &standing, err);
+    /* After index.json: what that names by right is there by now. */
+    if (r == 0 && fs_names(cd->root, &standing.entries, &standing.entry_count) < 0)
+        r = error_errno(err, errno, "cannot read %s", cd->path);
     if (r == 0)
         r = write_root(cd, list, count, &standing, err);
     standing_release(&standing);
@@ -531,12 +385,16 @@ static struct cachedir_lock *lock_index(struct cachedir *cd)
  * back without being said anew. */
 static void forget_gone(struct cachedir *cd)
 {
-    size_t kept = 0;
+    cleanup_names char **entries = NULL;
+    size_t entry_count, kept = 0;
+    pthread_mutex_lock(&cd->mutex);
+    const size_t known = cd->said_count; /* what is said from here on, the look may not see */
+    pthread_mutex_unlock(&cd->mutex);
+    if (known == 0 || fs_names(cd->root, &entries, &entry_count) < 0)
+        return;
     pthread_mutex_lock(&cd->mutex);
     for (size_t i = 0; i < cd->said_count; i++) {
-        struct stat st;
-        if (fstatat(cd->root, cd->said[i].manifest.text, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
-            errno == ENOENT)
+        if (i < known && !names_has_entry(entries, entry_count, &cd->said[i].manifest))
             cachedir_name_release(&cd->said[i]);
         else
             cd->said[kept++] = cd->said[i];
@@ -545,8 +403,16 @@ static void forget_gone(struct cachedir *cd)
     pthread_mutex_unlock(&cd->mutex);
 }
 
+static time_t seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
 int cachedir_flush(struct cachedir *cd, struct error *err)
 {
+    const time_t began = seconds();
     if (store_check_writable(cd, err) < 0)
         return -1;
     struct cachedir_lock *lock = lock_index(cd);
@@ -561,6 +427,11 @@ int cachedir_flush(struct cachedir *cd, struct error *err)
         }
     }
     cachedir_unlock(lock);
+    /* The wait for the lock counts: the more writers there are, the more rarely each comes. */
+    const time_t now = seconds(), pause = (now - began) * FLUSH_SHARE;
+    pthread_mutex_lock(&cd->mutex);
+    cd->flush_due = now + (pause > FLUSH_EVERY ? pause : FLUSH_EVERY);
+    pthread_mutex_unlock(&cd->mutex);
     return r;
 }
 
@@ -574,15 +445,14 @@ bool cachedir_has_news(struct cachedir *cd)
 
 int cachedir_name_set(struct cachedir *cd, const struct cachedir_name *name, struct error *err)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    const time_t now = seconds();
     pthread_mutex_lock(&cd->mutex);
     copy_name(array_add(cd->said, cd->said_count), name);
-    if (cd->flushed == 0)
-        cd->flushed = now.tv_sec;
-    bool due = now.tv_sec - cd->flushed >= FLUSH_EVERY;
+    if (cd->flush_due == 0)
+        cd->flush_due = now + FLUSH_EVERY;
+    const bool due = now >= cd->flush_due;
     if (due)
-        cd->flushed = now.tv_sec;
+        cd->flush_due = now + FLUSH_EVERY; /* nobody else's turn meanwhile */
     pthread_mutex_unlock(&cd->mutex);
     return due ? cachedir_flush(cd, err) : 0;
 }

@@ -4,7 +4,7 @@
  * Shared between threads, each behind the one mutex of struct cachedir, held for a few instructions
  * or one small file and never while another lock is awaited:
  *     told       which warnings were given already
- *     said, flushed    what cachedir_name_set() said in this process
+ *     said, flush_due  what cachedir_name_set() said in this process
  *     names      what index.json said when cachedir_name_find() was first asked
  *     holders    which entries of kaniko's own warmers hold which blobs
  *     archives   which docker-archives hold which blobs (held while new ones' headers are read)
@@ -74,7 +74,7 @@ struct cachedir {
     struct cachedir_name *names;
     size_t name_count;
     bool names_known;
-    time_t flushed; /* CLOCK_MONOTONIC seconds */
+    time_t flush_due; /* CLOCK_MONOTONIC seconds; 0: nothing was said yet */
     struct holder *holders;
     size_t holder_count;
     bool holders_known;

@@ -38,6 +38,7 @@ struct http_client {
     struct http_client *previous, *next;
     CURL *easy;
     CURLM *multi;
+    char *gathering; /* of the sink's bytes; NULL: none yet */
 };
 
 /* A URL taken to pieces. */
@@ -79,6 +80,7 @@ struct transfer {
     enum http_body body;
     size_t capacity; /* of response->body */
     int64_t dropped; /* bytes of an unwanted body */
+    size_t gathered; /* bytes of client->gathering that the sink has not got yet */
 
     /* Addresses of the host: how many were too deep, one of them, and how many were not. */
     unsigned refused, allowed;

@@ -10,7 +10,8 @@
 #include <time.h>
 
 #define POLL_MS 500        /* how often the speed is judged; a stop does not wait for it */
-#define BUFFER (256 << 10) /* libcurl reads so much at once */
+#define BUFFER (128 << 10) /* libcurl reads so much at once */
+#define GATHER (128 << 10) /* it hands on 16 KiB at once: too little for the disk */
 #define FIRST_CAPACITY (16 << 10)
 
 static int64_t now_ns(void)
@@ -184,12 +185,46 @@ static bool body_keep(struct transfer *t, const char *data, size_t len)
     return r->content_length > HTTP_DRAIN_MAX ? kept == len : total <= HTTP_DRAIN_MAX;
 }
 
+/* Hand on what was gathered. -1: the sink failed, or has enough. */
+static int flush_gathered(struct transfer *t)
+{
+    const struct http_request *q = t->request;
+    const size_t len = t->gathered;
+    if (len == 0)
+        return 0;
+    int64_t begun = now_ns();
+    t->gathered = 0;
+    t->response->received += (int64_t)len;
+    int result = q->sink(q->userdata, t->client->gathering, len, &t->failure);
+    t->mark_ns += now_ns() - begun;
+    t->enough = result > 0;
+    t->callers_own = result < 0;
+    return result == 0 ? 0 : -1;
+}
+
+/* Never beyond the next look for bytes: see drive(). */
+static int gather(struct transfer *t, const char *data, size_t len)
+{
+    if (!t->client->gathering)
+        t->client->gathering = xmalloc(GATHER);
+    while (len > 0) {
+        const size_t room = GATHER - t->gathered, now = len < room ? len : room;
+        memcpy(t->client->gathering + t->gathered, data, now);
+        t->gathered += now;
+        data += now;
+        len -= now;
+        if (t->gathered == GATHER && flush_gathered(t) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int body_take(struct transfer *t, const char *data, size_t len)
 {
     struct http_response *r = t->response;
     const struct http_request *q = t->request;
     int64_t max = q->max_body > 0 ? q->max_body : q->sink ? INT64_MAX : HTTP_BODY_MAX;
-    if ((int64_t)len > max - r->received) {
+    if ((int64_t)len > max - r->received - (int64_t)t->gathered) {
         r->too_long = true;
         return error_set(&t->failure, ERROR_PROTOCOL, "more than %lld bytes came", (long long)max);
     }
@@ -197,13 +232,7 @@ static int body_take(struct transfer *t, const char *data, size_t len)
         body_append(t, data, len);
         return 0;
     }
-    int64_t begun = now_ns();
-    r->received += (int64_t)len;
-    int result = q->sink(q->userdata, data, len, &t->failure);
-    t->mark_ns += now_ns() - begun;
-    t->enough = result > 0;
-    t->callers_own = result < 0;
-    return result == 0 ? 0 : -1;
+    return gather(t, data, len);
 }
 
 static size_t on_body(char *data, size_t size, size_t count, void *userdata)
@@ -435,12 +464,17 @@ static int drive(struct transfer *t, CURLcode *ret_code, struct error *err)
         }
         int running = 0, left = 0;
         CURLMcode code = curl_multi_perform(multi, &running);
+        const bool no_more = flush_gathered(t) < 0;
         const CURLMsg *message;
         while ((message = curl_multi_info_read(multi, &left)))
             if (message->msg == CURLMSG_DONE) {
                 *ret_code = message->data.result;
                 return 0;
             }
+        if (no_more) {
+            *ret_code = CURLE_WRITE_ERROR;
+            return 0;
+        }
         if (code == CURLM_OK && judge_speed(t, err) < 0)
             return -1;
         if (code == CURLM_OK)

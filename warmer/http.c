@@ -133,5 +133,6 @@ void http_client_free(struct http_client *c)
 
     curl_easy_cleanup(c->easy);
     curl_multi_cleanup(c->multi);
+    free(c->gathering);
     free(c);
 }

@@ -87,9 +87,9 @@ typedef int (*http_on_headers)(void *userdata, const struct http_response *respo
                                enum http_body *ret_body, struct error *err);
 
 /*
- * Bytes of the body, in order. 0; or 1 for "enough, stop here", which is success; or -1 with *err
- * filled, which http_perform then fails with, unchanged. May block: the time is not counted as a
- * stall of the server's.
+ * Bytes of the body, in order and as many at once as have come. 0; or 1 for "enough, stop here",
+ * which is success; or -1 with *err filled, which http_perform then fails with, unchanged. May
+ * block: the time is not counted as a stall of the server's.
  */
 typedef int (*http_sink)(void *userdata, const void *data, size_t len, struct error *err);
 
