@@ -111,6 +111,8 @@ const char *cachedir_format_name(enum cachedir_format format); /* "oci", "docker
 
 /* Was anything ever warmed here, by us or by kaniko's own? */
 bool cachedir_is_cache(struct cachedir *cd);
+/* Does nothing stand in it, but for what a fresh volume may have? */
+bool cachedir_is_empty(struct cachedir *cd);
 
 /* Now, by the clock of the file system under the directory (the mtime of a file just touched
  * there; by this machine's on a read-only volume). */

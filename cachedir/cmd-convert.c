@@ -54,7 +54,7 @@ static int check(const void *userdata, char **operands, struct error *err)
     const struct settings *settings = userdata;
     if (settings->to < 0)
         return error_set(err, ERROR_USAGE, "convert to what? --to oci, or --to docker-archive");
-    return command_no_operands("convert", operands, err);
+    return command_no_operands("convert", COMMAND_HINT_DIRECTORY, operands, err);
 }
 
 static int run(void *userdata, char **operands, struct error *err)

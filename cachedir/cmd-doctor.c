@@ -53,7 +53,7 @@ static void show(void *userdata, const struct cachedir_finding *finding)
 static int check(const void *settings, char **operands, struct error *err)
 {
     (void)settings;
-    return command_no_operands("doctor", operands, err);
+    return command_no_operands("doctor", COMMAND_HINT_DIRECTORY, operands, err);
 }
 
 static int run(void *userdata, char **operands, struct error *err)
@@ -65,7 +65,9 @@ static int run(void *userdata, char **operands, struct error *err)
     struct output out = {0};
 
     (void)operands;
-    if (command_open(&settings->common, false, &cd, err) < 0)
+    /* Of any directory: before the first warm it matters most. */
+    const struct cachedir_options how = {.warn = command_warn};
+    if (cachedir_open(settings->common.cache_dir, &how, &cd, err) < 0)
         return -1;
     cleanup_json json_t *findings = settings->json ? json_array() : NULL;
     out.findings = findings;

@@ -59,7 +59,7 @@ static void print_table(const struct cachedir_usage *u)
 static int check(const void *settings, char **operands, struct error *err)
 {
     (void)settings;
-    return command_no_operands("du", operands, err);
+    return command_no_operands("du", COMMAND_HINT_DIRECTORY, operands, err);
 }
 
 static int run(void *userdata, char **operands, struct error *err)

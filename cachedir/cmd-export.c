@@ -1,7 +1,6 @@
 /* cachedir export */
 #include "alloc.h"
 #include "command.h"
-#include "reference.h"
 #include "text.h"
 
 #include <signal.h>
@@ -43,14 +42,9 @@ static int select_operand(struct cachedir *cd, const char *operand,
                           struct error *err)
 {
     cleanup_free struct digest *entries = NULL;
-    cleanup_reference struct reference ref = {0};
-    struct digest digest;
     size_t entry_count = 0;
-    if (command_entries(cd, operand, &entries, &entry_count, err) < 0)
+    if (command_entries(cd, operand, &entries, &entry_count, ret_name, err) < 0)
         return -1;
-    if (digest_parse(operand, &digest, NULL) < 0 && reference_parse(operand, &ref, err) < 0)
-        return -1;
-    *ret_name = ref.name ? xstrdup(ref.name) : NULL;
     for (size_t i = 0; i < entry_count; i++)
         *array_add(*list, *count) = (struct cachedir_selection){entries[i], *ret_name};
     return 0;
@@ -67,7 +61,9 @@ static int export(struct cachedir *cd, const struct settings *settings,
     if (cachedir_export(cd, &how, STDOUT_FILENO, &result, err) < 0)
         return -1;
     cleanup_free char *size = size_format(result.bytes);
-    fprintf(stderr, "%zu images, %zu blobs, %s written\n", result.images, result.blobs, size);
+    fprintf(stderr, "%zu %s, %zu %s, %s written\n", result.images,
+            result.images == 1 ? "image" : "images", result.blobs,
+            result.blobs == 1 ? "blob" : "blobs", size);
     return 0;
 }
 

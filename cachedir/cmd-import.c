@@ -82,7 +82,9 @@ static int import(struct cachedir *cd, const struct settings *settings, const ch
     if (cachedir_import(cd, &how, STDIN_FILENO, &result, err) < 0)
         return -1;
     cleanup_free char *size = size_format(result.bytes);
-    fprintf(stderr, "%zu images (%zu were here), %s read\n", result.images, result.known, size);
+    fprintf(stderr, "%zu %s (%zu %s here), %s read\n", result.images,
+            result.images == 1 ? "image" : "images", result.known,
+            result.known == 1 ? "was" : "were", size);
     return 0;
 }
 
@@ -91,7 +93,8 @@ static int check(const void *userdata, char **operands, struct error *err)
     const struct settings *settings = userdata;
     cleanup_reference struct reference ref = {0};
     cleanup_platform struct platform platform = {0};
-    if (command_no_operands("import", operands, err) < 0)
+    if (command_no_operands("import", "the tar comes from stdin: cachedir import < FILE", operands,
+                            err) < 0)
         return -1;
     if (settings->layer && !settings->name)
         return error_set(err, ERROR_USAGE, "a layer has no name: give --name REF");

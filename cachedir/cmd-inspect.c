@@ -193,7 +193,7 @@ static int run(void *userdata, char **operands, struct error *err)
     size_t count = 0;
 
     if (command_open(&settings->common, false, &cd, err) < 0 ||
-        command_entries(cd, operands[0], &list, &count, err) < 0)
+        command_entries(cd, operands[0], &list, &count, NULL, err) < 0)
         return -1;
     cleanup_json json_t *images = settings->json ? json_array() : NULL;
     int misses = inspect(cd, settings, list, count, images, err);

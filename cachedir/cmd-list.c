@@ -181,7 +181,7 @@ static void print_json(const struct settings *settings, const struct row *rows, 
 static int check(const void *settings, char **operands, struct error *err)
 {
     (void)settings;
-    return command_no_operands("list", operands, err);
+    return command_no_operands("list", COMMAND_HINT_DIRECTORY, operands, err);
 }
 
 /* What may be typed where an image is asked for: each reference once, then the digests. */

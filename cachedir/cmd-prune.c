@@ -69,10 +69,9 @@ static void show(void *userdata, const struct cachedir_removal *r)
     if (r->reason == CACHEDIR_PRUNE_EVICTED) {
         cleanup_free char *age = command_age(r->age_s);
         log_warn(
-            "%s %s to meet the limits, %s after its last renewal: a running build that uses it "
-            "may fail",
-            out->settings->dry_run ? "would evict" : "evicted",
-            r->reference ? r->reference : r->path, age);
+            "%s: %sevicted to meet the limits, %s after its last renewal: a running build that "
+            "uses it may fail",
+            r->reference ? r->reference : r->path, out->settings->dry_run ? "would be " : "", age);
     }
     if (out->removed) {
         (void)json_array_append_new(
@@ -126,7 +125,7 @@ static int check(const void *userdata, char **operands, struct error *err)
     struct cachedir_limits limits = {0};
     if (settings->min_free && cachedir_limits_min_free(&limits, settings->min_free, err) < 0)
         return -1;
-    return command_no_operands("prune", operands, err);
+    return command_no_operands("prune", COMMAND_HINT_DIRECTORY, operands, err);
 }
 
 static int run(void *userdata, char **operands, struct error *err)

@@ -69,7 +69,7 @@ static int run(void *userdata, char **operands, struct error *err)
         return -1;
     /* All are looked up before the first goes: a typo costs nothing. */
     for (; *operands; operands++)
-        if (command_entries(cd, *operands, &list, &count, err) < 0)
+        if (command_entries(cd, *operands, &list, &count, NULL, err) < 0)
             return -1;
     cleanup_json json_t *removed = settings->json ? json_array() : NULL;
     int r = remove_all(cd, list, count, removed, &freed, err);

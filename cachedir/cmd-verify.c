@@ -207,7 +207,7 @@ static int run(void *userdata, char **operands, struct error *err)
     if (command_open(&settings->common, settings->repair, &cd, err) < 0)
         return -1;
     for (; *operands; operands++)
-        if (command_entries(cd, *operands, &only, &how.only_count, err) < 0)
+        if (command_entries(cd, *operands, &only, &how.only_count, NULL, err) < 0)
             return -1;
     how.only = only;
     if (settings->json) {
@@ -220,7 +220,7 @@ static int run(void *userdata, char **operands, struct error *err)
         return -1;
     if (!settings->json)
         print_summary(settings, &result);
-    int r = settings->repair ? repair(cd, &found, err) : 0;
+    int r = settings->repair && cachedir_is_cache(cd) ? repair(cd, &found, err) : 0;
     if (settings->json)
         print_json(settings, &found, &result);
     return r < 0 ? -1 : result.problems > 0;

@@ -1,6 +1,7 @@
 /*
  * The cachedir program: one command a file, cmd-NAME.c, each with its table of options.
- * main.c finds the command, opens nothing and prints nothing but errors.
+ * main.c finds the command, opens nothing and prints nothing but errors; operands.c reads what it
+ * is to work on.
  */
 #pragma once
 
@@ -64,9 +65,10 @@ extern const struct command command_doctor;
 void command_stop_on_signals(void);
 extern volatile bool command_stop;
 
-/* ERROR_USAGE when there are operands. */
-int command_no_operands(const char *name, char **operands, struct error *err);
-/* ERROR_USAGE when one is neither a digest nor a reference. */
+/* ERROR_USAGE when there are operands; `hint` says what was meant, perhaps. */
+int command_no_operands(const char *name, const char *hint, char **operands, struct error *err);
+#define COMMAND_HINT_DIRECTORY "the directory is given by --cache-dir"
+/* ERROR_USAGE when one is neither a digest, or the beginning of one, nor a reference. */
 int command_check_operands(char **operands, struct error *err);
 /* "3d", "1h5m", "in the future"; owned. */
 char *command_age(int64_t seconds);
@@ -77,9 +79,12 @@ void command_print_json(json_t *json);
 
 /* For struct cachedir_options: warnings go to the log. */
 void command_warn(void *userdata, const char *message);
-/* Open for reading or writing, with warnings going to the log. */
+/* Open what is a cache directory, for reading or writing, with warnings going to the log;
+ * ERROR_NOT_FOUND when nothing was ever warmed there. An empty one, a fresh volume, is warned of
+ * and opened for reading. */
 int command_open(const struct common *common, bool write, struct cachedir **ret, struct error *err);
-/* REF|DIGEST: the entries that it means (a reference may have several platforms). ERROR_NOT_FOUND
- * names it and says where to look. Appends to *list. */
+/* REF|DIGEST: the entries that it means (a reference may have several platforms), appended to
+ * *list. *ret_name (which may be NULL), owned, is the reference's full name; NULL: it was a digest.
+ * ERROR_NOT_FOUND names it and says where to look, ERROR_USAGE which ones begin so. */
 int command_entries(struct cachedir *cd, const char *operand, struct digest **list, size_t *count,
-                    struct error *err);
+                    char **ret_name, struct error *err);

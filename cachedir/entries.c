@@ -194,7 +194,7 @@ bool cachedir_is_cache(struct cachedir *cd)
 {
     cleanup_names char **names = NULL;
     size_t count;
-    bool found = cd->own >= 0 && faccessat(cd->own, "format", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    bool found = cd->own >= 0;
     if (found || fs_names(cd->root, &names, &count) < 0)
         return found;
     for (size_t i = 0; i < count && !found; i++) {
@@ -202,6 +202,22 @@ bool cachedir_is_cache(struct cachedir *cd)
         found = entry_name(names[i], &digest);
     }
     return found;
+}
+
+bool cachedir_is_empty(struct cachedir *cd)
+{
+    static const char *const no_matter[] = {"lost+found", ".snapshot", STORE_ENTRY_LOCKS};
+    cleanup_names char **names = NULL;
+    size_t count, others = 0;
+    if (fs_names(cd->root, &names, &count) < 0)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        bool matters = true;
+        for (size_t j = 0; j < sizeof no_matter / sizeof *no_matter; j++)
+            matters &= strcmp(names[i], no_matter[j]) != 0;
+        others += matters;
+    }
+    return others == 0;
 }
 
 bool cachedir_has_blob(struct cachedir *cd, const struct descriptor *blob)

@@ -59,7 +59,8 @@ int lock_take(struct cachedir *cd, int dir, const char *name, bool remove,
             return 0;
         }
         if (errno == EWOULDBLOCK)
-            return error_set(err, ERROR_LOCKED, "another process works on %s", name);
+            return error_set(err, ERROR_LOCKED, "another process works on %.*s",
+                             (int)strcspn(name, "."), name); /* without .lock */
         if (errno == EINTR)
             continue;
         store_unable(cd, CACHEDIR_LOCKS, "locks", errno,

@@ -1,6 +1,5 @@
 #include "alloc.h"
 #include "command.h"
-#include "reference.h"
 #include "text.h"
 
 #include <locale.h>
@@ -23,7 +22,8 @@ static void usage(FILE *out)
         const char *name = strchr(commands[i]->spec->name, ' ') + 1;
         fprintf(out, "  %-10s %s\n", name, commands[i]->spec->summary);
     }
-    fputs("\n\"cachedir COMMAND --help\" says more.\n"
+    fputs("\nREF is an image as it was warmed, DIGEST its digest or its first 12 digits.\n"
+          "\"cachedir COMMAND --help\" says more.\n"
           "  --version     show the version\n"
           "  --completion  bash, zsh or fish: print a completion script\n",
           out);
@@ -37,21 +37,24 @@ void command_warn(void *userdata, const char *message)
 
 int command_open(const struct common *common, bool write, struct cachedir **ret, struct error *err)
 {
-    struct cachedir_options options = {.create = write, .warn = command_warn};
-    struct cachedir *cd;
-    /* Looking after a directory makes none: a typo must neither leave a cache behind nor let what
-     * is no cache be pruned. */
-    if (write) {
-        const struct cachedir_options look = {.warn = NULL};
-        if (cachedir_open(common->cache_dir, &look, &cd, err) < 0)
-            return -1;
-        bool is_cache = cachedir_is_cache(cd);
-        cachedir_close(cd);
-        if (!is_cache)
-            return error_set(err, ERROR_NOT_FOUND,
-                             "%s is no cache directory: nothing was ever warmed there",
-                             common->cache_dir);
+    struct cachedir_options options = {.warn = write ? NULL : command_warn};
+    cleanup_cachedir struct cachedir *cd = NULL;
+    if (cachedir_open(common->cache_dir, &options, &cd, err) < 0)
+        return -1;
+    const bool is_cache = cachedir_is_cache(cd);
+    if (!is_cache && !cachedir_is_empty(cd))
+        return error_set(err, ERROR_NOT_FOUND,
+                         "%s is no cache directory: nothing was ever warmed there: is --cache-dir "
+                         "right?",
+                         common->cache_dir);
+    if (!is_cache)
+        log_warn("%s is empty: nothing was warmed there yet", common->cache_dir);
+    /* Looking after a directory makes none: a typo must not leave a cache behind. */
+    if (!is_cache || !write) {
+        *ret = take_ptr(cd);
+        return 0;
     }
+    options = (struct cachedir_options){.create = true, .warn = command_warn};
     return cachedir_open(common->cache_dir, &options, ret, err);
 }
 
@@ -83,25 +86,6 @@ void command_stop_on_signals(void)
         (void)signal(signals[i], stop_now);
 }
 
-int command_no_operands(const char *name, char **operands, struct error *err)
-{
-    if (!*operands)
-        return 0;
-    cleanup_free char *shown = text_foreign_str(*operands);
-    return error_set(err, ERROR_USAGE, "%s takes no operand: \"%s\"", name, shown);
-}
-
-int command_check_operands(char **operands, struct error *err)
-{
-    for (; *operands; operands++) {
-        cleanup_reference struct reference ref = {0};
-        struct digest digest;
-        if (digest_parse(*operands, &digest, NULL) < 0 && reference_parse(*operands, &ref, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
 char *command_age(int64_t seconds)
 {
     if (seconds < 0)
@@ -125,44 +109,6 @@ void command_print_json(json_t *json)
     (void)json_dumpf(json, stdout, JSON_INDENT(2)); /* main() looks at stdout's state */
     putchar('\n');
     json_decref(json);
-}
-
-static void add_digest(struct digest **list, size_t *count, const struct digest *digest)
-{
-    for (size_t i = 0; i < *count; i++)
-        if (digest_equal(&(*list)[i], digest))
-            return;
-    *array_add(*list, *count) = *digest;
-}
-
-int command_entries(struct cachedir *cd, const char *operand, struct digest **list, size_t *count,
-                    struct error *err)
-{
-    struct digest digest;
-    if (digest_parse(operand, &digest, NULL) == 0) {
-        cleanup_cachedir_entry struct cachedir_entry entry = {0};
-        if (cachedir_look(cd, &digest, &entry, err) < 0)
-            return -1;
-        if (entry.state == CACHEDIR_ABSENT)
-            return error_set(err, ERROR_NOT_FOUND, "no entry %s in %s", digest.text,
-                             cachedir_path(cd));
-        add_digest(list, count, &digest);
-        return 0;
-    }
-    cleanup_reference struct reference ref = {0};
-    struct cachedir_name *names;
-    size_t name_count, before = *count;
-    if (reference_parse(operand, &ref, err) < 0 || cachedir_names(cd, &names, &name_count, err) < 0)
-        return -1;
-    for (size_t i = 0; i < name_count; i++)
-        if (strcmp(names[i].reference, ref.name) == 0)
-            add_digest(list, count, &names[i].manifest);
-    cachedir_names_free(names, name_count);
-    if (*count == before)
-        return error_set(err, ERROR_NOT_FOUND,
-                         "no image %s in %s: \"cachedir list\" shows what is there", ref.name,
-                         cachedir_path(cd));
-    return 0;
 }
 
 /* The command's place in argv: the first word that is neither an option nor -c's argument. */
@@ -223,9 +169,25 @@ static int complete(const char *shell)
     return error_exit_code(err.kind);
 }
 
-static void unknown_command(const char *word)
+static const struct command *command_named(const char *word)
 {
-    cleanup_free char *shown = text_foreign_str(word);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(strchr(commands[i]->spec->name, ' ') + 1, word) == 0)
+            return commands[i];
+    return NULL;
+}
+
+/* What other tools call a command of ours, or the one that it looks like; NULL: none. */
+static const char *meant_by(const char *word)
+{
+    static const struct {
+        const char *word, *meant;
+    } others[] = {{"rm", "remove"},    {"delete", "remove"}, {"gc", "prune"},
+                  {"show", "inspect"}, {"load", "import"},   {"save", "export"},
+                  {"images", "list"},  {"check", "verify"},  {"help", "--help"}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strcmp(word, others[i].word) == 0)
+            return others[i].meant;
     const char *best = NULL;
     unsigned least = 3;
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
@@ -236,8 +198,18 @@ static void unknown_command(const char *word)
             best = name;
         }
     }
-    if (best)
-        log_error("unknown command \"%s\": did you mean \"cachedir %s\"?", shown, best);
+    return best;
+}
+
+/* `next` is what follows it; NULL: nothing. */
+static void unknown_command(const char *word, const char *next)
+{
+    cleanup_free char *shown = text_foreign_str(word);
+    const char *meant = meant_by(word);
+    if (strcmp(word, "help") == 0 && next && command_named(next))
+        log_error("unknown command \"%s\": did you mean \"cachedir %s --help\"?", shown, next);
+    else if (meant)
+        log_error("unknown command \"%s\": did you mean \"cachedir %s\"?", shown, meant);
     else
         log_error("unknown command \"%s\": \"cachedir --help\" lists them", shown);
 }
@@ -250,14 +222,12 @@ int main(int argc, char **argv)
         return complete(argv[2]);
     int at = find_command(argc, argv);
     if (at > 0) {
-        for (size_t i = 0; i < COMMAND_COUNT; i++) {
-            const char *name = strchr(commands[i]->spec->name, ' ') + 1;
-            if (strcmp(argv[at], name) != 0)
-                continue;
+        const struct command *command = command_named(argv[at]);
+        if (command) {
             memmove(&argv[at], &argv[at + 1], (size_t)(argc - at) * sizeof *argv);
-            return run(commands[i], argc - 1, argv);
+            return run(command, argc - 1, argv);
         }
-        unknown_command(argv[at]);
+        unknown_command(argv[at], argv[at + 1]);
         return error_exit_code(ERROR_USAGE);
     }
     if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {

@@ -99,7 +99,8 @@ static int make_path(const char *path, struct error *err)
             if (stat(copy, &st) < 0)
                 return error_set(
                     err, saved == EACCES || saved == EPERM ? ERROR_REFUSED : ERROR_DIRECTORY,
-                    "cannot make the cache directory %s: %s: %s", path, copy, strerror(saved));
+                    "cannot make the cache directory %s%s%s: %s", path, slash ? ": " : "",
+                    slash ? copy : "", strerror(saved));
         }
         if (!slash)
             return 0;
@@ -115,7 +116,7 @@ static int open_root(struct cachedir *cd, bool create, struct error *err)
     if (cd->root < 0) {
         if (errno == ENOENT)
             return error_set(err, ERROR_NOT_FOUND,
-                             "there is no cache directory %s: --cache-dir names another", cd->path);
+                             "there is no cache directory %s: is --cache-dir right?", cd->path);
         if (errno == ENOTDIR)
             return error_set(err, ERROR_DIRECTORY, "%s is not a directory", cd->path);
         return error_errno(err, errno, "cannot open the cache directory %s", cd->path);

@@ -311,6 +311,8 @@ int cachedir_space(struct cachedir *cd, int64_t *ret_size, int64_t *ret_free, st
 static int lock_prune(const struct pruning *p, struct cachedir_lock **ret, struct error *err)
 {
     struct cachedir *cd = p->cd;
+    if (cd->own < 0)
+        return 0; /* an empty directory: nobody can be at work */
     for (int tries = 0; tries < LOCK_WAIT * 20; tries++) {
         cleanup_error struct error why = {0};
         if (lock_take(cd, cd->own, "prune.lock", false, ret, &why) == 0)

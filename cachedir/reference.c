@@ -57,6 +57,10 @@ static const char *check_text(const char *text)
         unsigned char c = (unsigned char)text[i];
         if (c == ' ')
             return "there is a space in it";
+        if ((c == '"' || c == '\'') && (i == 0 || i == len - 1))
+            return "write it without quotes";
+        if (c == ',')
+            return "there is a comma in it";
         if (c < 0x20 || c == 0x7F)
             return "there is a control character in it";
         if (c >= 0x80)

@@ -72,6 +72,7 @@ void auth_file_release(struct auth_file *f)
         entry_release(&f->entries[i]);
     free(f->entries);
     free(f->helper);
+    free(f->warning);
     *f = (struct auth_file){0};
 }
 
@@ -196,6 +197,12 @@ static int read_auths(json_t *auths, struct auth_file *f, const char *name, stru
         if (!e || read_credential(value, &e->credential, name, key, err) < 0)
             return -1;
         e->credential.source = xstrdup(name);
+        if (e->credential.password && !credential_is_set(&e->credential) && !f->warning) {
+            cleanup_free char *shown = text_foreign_str(key);
+            f->warning = xasprintf("%s: \"%s\": a password without a username is no credential: "
+                                   "going on without",
+                                   name, shown);
+        }
     }
     return 0;
 }

@@ -43,7 +43,8 @@ struct auth_entry {
 struct auth_file {
     struct auth_entry *entries;
     size_t count;
-    char *helper; /* credsStore: for whatever no entry says better */
+    char *helper;  /* credsStore: for whatever no entry says better */
+    char *warning; /* the first entry that is odd, but not wrong: safe to print; NULL: none is */
 };
 
 /*

@@ -161,6 +161,8 @@ static int read_source(struct credentials *c, struct source *s, struct error *er
         s->is_file && auth_file_has_secrets(&file) ? secret_file_exposed(&bytes, s->name) : NULL;
     if (exposed)
         say_once(c, c->options.warn, exposed);
+    if (file.warning)
+        say_once(c, c->options.warn, xstrdup(file.warning));
     return 0;
 }
 
@@ -300,10 +302,11 @@ static int question_cloud(void *userdata, struct answer *ret, struct error *err)
     return asks->cloud->ask(&query, ret, err);
 }
 
-/* Another reason why there is no credential: the worst one's kind, all words. */
+/* Another reason why there is no credential: the worst one's kind, all words; but a stop says it
+ * all. */
 static void add_trouble(struct error *trouble, enum error_kind kind, const char *message)
 {
-    if (trouble->kind == ERROR_NONE) {
+    if (trouble->kind == ERROR_NONE || kind == ERROR_INTERRUPTED) {
         (void)error_set(trouble, kind, "%s", message);
         return;
     }

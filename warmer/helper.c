@@ -249,11 +249,14 @@ static void begin(void)
     pthread_mutex_unlock(&running_mutex);
 }
 
-/* Its whole group, which may have outlived it. */
+/* Itself, which may have gone to another group, and its whole group, which may have outlived it. */
 static void finish(struct process *p)
 {
     if (p->pid > 0) {
         (void)kill(-p->pid, SIGKILL);
+        (void)kill(p->pid, SIGKILL); /* its number is still its own: nobody has reaped it */
+        while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
         while (waitpid(-p->pid, NULL, 0) > 0 || errno == EINTR)
             continue;
     }

@@ -6,7 +6,7 @@
  * A helper is started without a shell, from an absolute directory of $PATH, in a process group of
  * its own, with none of our descriptors, our signals' default, and our environment. What it says on
  * standard error is dropped: shells that trace write secrets there. However it ends, or is ended,
- * its group is killed and reaped; as PID 1 we reap what its children left to us, too.
+ * it and its group are killed and reaped; as PID 1 we reap what its children left to us, too.
  */
 #pragma once
 

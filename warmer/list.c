@@ -10,6 +10,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+static const char from_option[] = "--image"; /* an origin */
+
 static void tell(struct list_reader *reader, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 static void tell(struct list_reader *reader, const char *format, ...)
@@ -46,6 +48,14 @@ static void add(struct wanted_list *list, struct list_reader *reader, const stru
     w->origin = xstrdup(origin);
 }
 
+/* Who types a comma means several. */
+static const char *hint(const char *text, const char *origin)
+{
+    if (!strchr(text, ','))
+        return "";
+    return strcmp(origin, from_option) == 0 ? ": repeat --image for each" : ": one in a line";
+}
+
 /* A reference for these platforms, or for the usual ones. */
 static void add_reference(struct wanted_list *list, struct list_reader *reader, const char *text,
                           const struct platform *platforms, size_t count, const char *origin)
@@ -57,7 +67,7 @@ static void add_reference(struct wanted_list *list, struct list_reader *reader, 
         return;
     }
     if (reference_parse(text, &ref, &err) < 0) {
-        tell(reader, "%s: %s", origin, err.message);
+        tell(reader, "%s: %s%s", origin, err.message, hint(text, origin));
         return;
     }
     const bool own = count > 0;
@@ -345,7 +355,7 @@ int list_load(const struct settings *settings, const struct list_listener *liste
     struct loading loading = {settings, listener, &reader, ret};
     enum error_kind kind = ERROR_USAGE;
     for (char **image = settings->images; image && *image; image++)
-        list_add(ret, &reader, *image, "--image");
+        list_add(ret, &reader, *image, from_option);
     for (char **file = settings->images_files; file && *file; file++) {
         cleanup_error struct error why = {0};
         if (list_read(ret, &reader, *file, &why) < 0) {

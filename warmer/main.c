@@ -172,11 +172,11 @@ static int write_files(const struct settings *s, struct report *report, struct r
     cleanup_error struct error err = {0}, metrics = {0}, termination = {0};
     int code = 0;
     if (s->metrics_file && metrics_write(report, about, s->metrics_file, &metrics) < 0) {
-        log_error("--metrics-file: %s", metrics.message);
+        log_error("%s", metrics.message);
         code = error_exit_code(metrics.kind);
     }
     if (s->report && report_write(report, about, s->report, &err) < 0) {
-        log_error("--report: %s", err.message);
+        log_error("%s", err.message);
         code = error_exit_code(err.kind);
     }
     if (report_terminate(report, about, REPORT_TERMINATION_LOG, &termination) < 0)
@@ -322,21 +322,27 @@ static int do_nothing(const struct settings *s, const struct pin *pin, struct re
     return s->fail == FAIL_NEVER ? 0 : code ? code : written;
 }
 
+/* What cannot be written is told once, and not tried again at the end. */
+static int check_file(const char *option, const char **path, struct error *err)
+{
+    if (!*path || output_check(option, *path, err) == 0)
+        return 0;
+    *path = NULL;
+    return -1;
+}
+
 /* A file that cannot be written is told before the work; whoever must not fail is told after it. */
-static int check_files(const struct settings *s, struct error *err)
+static int check_files(struct settings *s, struct error *err)
 {
     if (s->fail == FAIL_NEVER)
         return 0;
-    if (s->metrics_file && output_check("--metrics-file", s->metrics_file, err) < 0)
+    if (check_file("--metrics-file", &s->metrics_file, err) < 0 ||
+        check_file("--report", &s->report, err) < 0)
         return -1;
-    if (s->report && output_check("--report", s->report, err) < 0)
-        return -1;
-    return s->pinned_dockerfile ? output_check("--pinned-dockerfile", s->pinned_dockerfile, err)
-                                : 0;
+    return check_file("--pinned-dockerfile", &s->pinned_dockerfile, err);
 }
 
-static int begin(const struct settings *s, sigset_t signals, struct report_run *about,
-                 struct error *err)
+static int begin(struct settings *s, sigset_t signals, struct report_run *about, struct error *err)
 {
     cleanup_wanted_list struct wanted_list list = {0};
     const struct list_listener listener = {.problem = problem, .warning = warn};
@@ -351,7 +357,8 @@ static int begin(const struct settings *s, sigset_t signals, struct report_run *
     if (s->shards > 0) {
         const size_t all = list.count;
         list_shard(&list, s->shard, s->shards);
-        log_info("shard %u of %u: %zu of %zu images", s->shard, s->shards, list.count, all);
+        log_info("shard %u of %u: %zu of %zu %s", s->shard, s->shards, list.count, all,
+                 all == 1 ? "image" : "images");
     }
     return list.count == 0 ? do_nothing(s, list.pin, about) : warm(s, &list, about, err);
 }

@@ -155,5 +155,5 @@ int metrics_write(struct report *r, const struct report_run *run, const char *pa
         put_pruned(out, &run->pruned);
     if (fclose(out) != 0)
         abort();
-    return output_write("metrics", path, text, len, err);
+    return output_write("--metrics-file", path, text, len, err);
 }

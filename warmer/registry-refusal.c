@@ -7,6 +7,11 @@
 void exchange_append_source(struct exchange *x, struct error *err)
 {
     struct dance *d = &x->dance;
+    if (d->trouble.kind ==
+        ERROR_INTERRUPTED) { /* who has no credentials yet is refused, of course */
+        (void)error_set(err, ERROR_INTERRUPTED, "%s", d->trouble.message);
+        return;
+    }
     const char *source = d->credential.source;
     char *said = err->message;
     if (d->dropped) {

@@ -119,7 +119,7 @@ int report_write(struct report *r, const struct report_run *run, const char *pat
                  struct error *err)
 {
     cleanup_free char *bytes = report_text(r, run);
-    return output_write("report", path, bytes, strlen(bytes), err);
+    return output_write("--report", path, bytes, strlen(bytes), err);
 }
 
 /* ---- the termination log ---- */

@@ -4,6 +4,7 @@
  * What need not be asked is not asked: a pinned reference whose entry stands costs no request, an
  * unchanged tag one HEAD. Only what changed costs the index and the manifest.
  */
+#include "headers.h"
 #include "run.h"
 
 #include "cachedir/alloc.h"
@@ -35,10 +36,11 @@ bool run_again(struct run *run, struct retry_state *retry, struct work work, con
     if (!verdict.again) {
         if (verdict.too_long) {
             cleanup_free char *wait = duration_format(how->retry_after_ns);
+            const bool is_capped = how->retry_after_ns >= RETRY_AFTER_MAX_S * NS_PER_S;
             (void)error_prefix(err,
-                               "the registry says to come back in %s, which is beyond "
+                               "the registry says to come back in %s%s, which is beyond "
                                "--retry-max-time",
-                               wait);
+                               wait, is_capped ? " or more" : "");
         }
         return false;
     }

@@ -223,6 +223,12 @@ static int add_platforms(struct settings *s, struct error *err)
     for (char **name = s->platform_names; name && *name; name++) {
         struct platform platform = {0};
         struct error why = {0};
+        if (strchr(*name, ',')) {
+            cleanup_free char *shown = text_foreign_str(*name);
+            return error_set(err, ERROR_USAGE,
+                             "--platform \"%s\": one platform only: repeat --platform for each",
+                             shown);
+        }
         if (platform_parse(*name, &platform, &why) < 0) {
             (void)error_prefix(&why, "--platform");
             error_move(err, &why);
@@ -344,6 +350,28 @@ static int check_pinned(const struct settings *s, struct error *err)
     return *s->pinned_dockerfile ? 0 : error_set(err, ERROR_USAGE, "%s is empty", option);
 }
 
+/* stdout has the table, and of two results in one file the last would stay. */
+static int check_outputs(const struct settings *s, struct error *err)
+{
+    const struct {
+        const char *option, *path;
+    } outputs[] = {{"--report", s->report},
+                   {"--metrics-file", s->metrics_file},
+                   {"--pinned-dockerfile", s->pinned_dockerfile}};
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
+        const char *path = outputs[i].path;
+        if (path && strcmp(path, "-") == 0)
+            return error_set(err, ERROR_USAGE, "%s -: stdout has the table: name a file",
+                             outputs[i].option);
+        for (size_t j = 0; path && j < i; j++)
+            if (outputs[j].path && strcmp(path, outputs[j].path) == 0 &&
+                strncmp(path, "/dev/", strlen("/dev/")) != 0)
+                return error_set(err, ERROR_USAGE, "%s and %s name the same file",
+                                 outputs[j].option, outputs[i].option);
+    }
+    return 0;
+}
+
 static int check_inputs(const struct settings *s, struct error *err)
 {
     if (s->target && !s->dockerfiles)
@@ -359,7 +387,7 @@ static int check_inputs(const struct settings *s, struct error *err)
         return error_set(err, ERROR_USAGE,
                          "--shard does not go with --prune, --max-size and --min-free: a shard "
                          "does not know the others' images");
-    return check_pinned(s, err);
+    return check_outputs(s, err) < 0 ? -1 : check_pinned(s, err);
 }
 
 static int check(const struct settings *s, struct error *err)
@@ -388,6 +416,14 @@ static int check(const struct settings *s, struct error *err)
     return check_inputs(s, err);
 }
 
+static int unexpected(const char *operand, struct error *err)
+{
+    const bool is_word = *operand && !operand[strspn(operand, "abcdefghijklmnopqrstuvwxyz")];
+    cleanup_free char *shown = text_foreign_str(operand);
+    return error_set(err, ERROR_USAGE, "unexpected \"%s\": images are given by --image%s", shown,
+                     is_word ? ", and commands like list and prune to cachedir" : "");
+}
+
 int settings_load(int argc, char **argv, struct settings *ret, struct error *err)
 {
     int operand;
@@ -408,10 +444,8 @@ int settings_load(int argc, char **argv, struct settings *ret, struct error *err
         return -1;
     if (ret->help || ret->version || ret->completion)
         return 0;
-    if (operand < argc) {
-        cleanup_free char *shown = text_foreign_str(argv[operand]);
-        return error_set(err, ERROR_USAGE, "unexpected \"%s\": images are given by --image", shown);
-    }
+    if (operand < argc)
+        return unexpected(argv[operand], err);
     static const enum cachedir_format formats[] = {CACHEDIR_FORMAT_OCI,
                                                    CACHEDIR_FORMAT_DOCKER_ARCHIVE};
     if (ret->format_choice >= 0)

@@ -191,6 +191,7 @@ bool run_warm(struct run *run)
         unreached++;
     }
     if (unreached > 0)
-        log_warn("stopped before %zu of %zu images were done", unreached, run->image_count);
+        log_warn("stopped before %zu of %zu %s done", unreached, run->image_count,
+                 run->image_count == 1 ? "image was" : "images were");
     return all_left;
 }

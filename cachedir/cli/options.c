@@ -84,6 +84,23 @@ static int set_unsigned(const struct option_spec *spec, const char *value, unsig
     return 0;
 }
 
+/* An absent limit is 0 to those who look: typed, it must not mean the opposite of what it says. */
+static int set_size(const char *value, int64_t *member, struct error *err)
+{
+    int64_t size;
+    if (size_parse(value, &size, err) < 0)
+        return -1;
+    if (size == 0) {
+        cleanup_free char *shown = text_foreign_str(value);
+        return error_set(err, ERROR_USAGE,
+                         "bad size \"%s\": it must be more than 0; without the option there is no "
+                         "limit",
+                         shown);
+    }
+    *member = size;
+    return 0;
+}
+
 static int set_member(const struct option_spec *spec, char *value, void *settings,
                       struct error *err)
 {
@@ -101,7 +118,7 @@ static int set_member(const struct option_spec *spec, char *value, void *setting
     case OPTION_DURATION:
         return duration_parse(value, member, err);
     case OPTION_SIZE:
-        return size_parse(value, member, err);
+        return set_size(value, member, err);
     case OPTION_UNSIGNED:
         return set_unsigned(spec, value, member, err);
     case OPTION_CHOICE:

@@ -28,7 +28,7 @@ enum option_type {
     OPTION_STRING,   /* const char *: points into argv */
     OPTION_LIST,     /* char **: NULL-terminated, grows; the strings point into argv */
     OPTION_DURATION, /* int64_t nanoseconds, as Go parses them */
-    OPTION_SIZE,     /* int64_t bytes */
+    OPTION_SIZE,     /* int64_t bytes, more than 0 */
     OPTION_UNSIGNED, /* unsigned */
     OPTION_CHOICE,   /* int: index into `choices` */
 };

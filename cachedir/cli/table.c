@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define GAP 2        /* columns between columns */
+#define GAP 2 /* columns between columns */
+#define NOTHING "-"
 #define SHRUNK_MIN 8 /* nothing is recognised in less */
 
 struct table {
@@ -29,7 +30,7 @@ struct table *table_new(size_t columns, const char *const *headings, const enum 
 
 void table_cell(struct table *t, const char *text)
 {
-    *array_add(t->cells, t->count) = xstrdup(text ? text : "-");
+    *array_add(t->cells, t->count) = xstrdup(text ? text : NOTHING);
 }
 
 void table_cellf(struct table *t, const char *format, ...)
@@ -106,7 +107,7 @@ static void print_blocks(const struct table *t, FILE *out)
     for (size_t i = n; i + n <= t->count; i += n) {
         fprintf(out, "%s\n", t->cells[i]);
         for (size_t column = 1; column < n; column++)
-            if (*t->cells[i + column])
+            if (*t->cells[i + column] && strcmp(t->cells[i + column], NOTHING) != 0)
                 fprintf(out, "  %s: %s\n", t->cells[column], t->cells[i + column]);
     }
 }

@@ -83,11 +83,12 @@ for option in --report --metrics-file; do
     rm -rf "$cache"
     try 74 --image "$good" "$option" no-such-directory/file
     expect_text err "$option no-such-directory/file: cannot be written there: No such file"
+    expect_equal 1 "$(grep -c no-such-directory/file err)" "how often it is told"
     try 74 --image "$good" "$option" small
     [ ! -e "$cache" ] || fail "it went to work all the same"
     try 0 --image "$good" "$option" no-such-directory/file --fail never
     [ -d "$cache/$(digest_of base:1 "$platform")" ] || fail "--fail=never has warmed nothing"
-    expect_text err "$option: .*no-such-directory/file"
+    expect_text err "$option no-such-directory/file: cannot create"
     ln -s real link
     try 0 --image "$good" "$option" link
     { [ -L link ] && [ -s real ]; } || fail "the dangling link was replaced"
@@ -154,6 +155,24 @@ expect_exit 1 cachedir -c "$cache" inspect "$good"
 expect_exit 0 cachedir -c "$cache" prune --dry-run
 expect_exit 1 cachedir -c "$cache" prune --max-size 1 --keep '*' --dry-run
 expect_exit 66 cachedir -c "$cache" remove "$registry/app:1"
+
+step "a directory of other things is 66 to all that look after one; an empty one, a fresh volume, is well"
+mkdir -p others/things fresh/lost+found
+tree() { find others fresh | sort; }
+before=$(tree)
+for command in list "inspect $good" verify 'verify --repair' prune 'prune --dry-run' "remove $good" \
+    "export $good" du 'convert --to oci'; do
+    # shellcheck disable=SC2086  # words
+    expect_exit 66 cachedir -c others $command
+    expect_text err 'others is no cache directory'
+    case $command in inspect* | remove* | export*) code=66 ;; convert*) continue ;; *) code=0 ;; esac
+    # shellcheck disable=SC2086  # words
+    expect_exit $code cachedir -c fresh $command
+    expect_text err 'fresh is empty: nothing was warmed there yet'
+done
+expect_exit 0 cachedir -c others doctor
+expect_equal "$before" "$(tree)" "the directories"
+
 for command in list inspect verify prune remove du convert doctor; do
     expect_exit 64 cachedir -c "$cache" $command --no-such-option
     operands=()

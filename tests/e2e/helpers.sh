@@ -61,6 +61,11 @@ jq -n --arg host "$front" '{credHelpers: {($host): "none"}}' >"$config"
 expect_exit 77 warmer --cache-dir other --image "$front/base:1"
 expect_text err 'docker-credential-none has none'
 
+step "a password without a username is no credential, and that is said"
+jq -n --arg host "$front" '{auths: {($host): {password: "hush-two"}}}' >"$config"
+expect_exit 77 warmer --cache-dir other --image "$front/base:1"
+expect_text err "config.json: .*$front.*: a password without a username is no credential"
+
 is_gone() { [ ! -d "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status"; }
 hang() { # PREFIX...: start the warmer; its helper hangs. Sets $pid, $helper, $child
     rm -f hangs.*
@@ -87,6 +92,8 @@ for signal in TERM INT; do
     took=$(($(now_ms) - begun))
     [ $code -gt 128 ] || fail "exit $code"
     [ $took -lt 1500 ] || fail "it took $took ms"
+    expect_text err 'base:1: manifest: .*stopped'
+    expect_no_text err '401|no credentials'
     wait_for "the helper's end" is_gone "$helper"
     wait_for "the child's end" is_gone "$child"
 done

@@ -25,6 +25,19 @@ expect_text out 'miss: expired'
 expect_exit 66 cachedir -c "$cache" inspect nothing/here:1
 expect_exit 64 cachedir -c "$cache" inspect
 
+step "a digest may be typed as list shows it, with sha256: or without"
+expect_exit 0 cachedir -c "$cache" list
+short=$(awk -v image="$registry/app:1" '$1 == image { print $3 }' out)
+expect_equal "${app:0:19}" "$short" "what list shows"
+for digits in "$short" "${short#*:}" "${app:0:40}" "${app#*:}"; do
+    expect_exit 0 cachedir -c "$cache" inspect "$digits"
+    expect_text out "Key: +$app"
+    expect_exit 0 cachedir -c "$cache" verify "$digits"
+    expect_text err '^1 entry'
+    cachedir -c "$cache" export "$digits" >by-digits.tar
+    cachedir -c "$cache" export "$app" | cmp - by-digits.tar
+done
+
 step "du counts each file once"
 expect_exit 0 cachedir -c "$cache" du --json
 json '.schema == "basewarm.du/1" and .entries.count == 2'
@@ -50,7 +63,7 @@ step "a limit is met by evicting, which is said aloud; --keep wins, and then it 
 expect_exit 1 cachedir -c "$cache" prune --max-size 1K --keep "$registry/*"
 expect_text err 'cannot be met'
 expect_exit 0 cachedir -c "$cache" prune --max-size 1K
-expect_text err 'evicted .*base:1 .*[0-9]+[smhd].* after its last renewal: .*build that uses it may fail'
+expect_text err 'base:1: evicted .*[0-9]+[smhd].* after its last renewal: .*build that uses it may fail'
 expect_equal "" "$(find "$cache" -maxdepth 1 -name 'sha256:*')" "entries left"
 expect_exit 64 cachedir -c "$cache" prune --min-free 200%
 expect_exit 64 cachedir -c "$cache" prune --max-size lots
@@ -59,7 +72,7 @@ step "remove, by reference and by digest"
 warm --image "$registry/base:1" --image "$registry/app:1"
 expect_exit 66 cachedir -c "$cache" remove "$app" nothing/here:1
 [ -d "$cache/$app" ] || fail "a typo cost an entry"
-expect_exit 0 cachedir -c "$cache" remove "$registry/app:1"
+expect_exit 0 cachedir -c "$cache" remove "${app:0:19}"
 [ ! -e "$cache/$app" ] || fail "it is still there"
 expect_exit 0 cachedir -c "$cache" verify
 expect_exit 0 cachedir -c "$cache" list --quiet

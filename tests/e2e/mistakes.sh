@@ -51,23 +51,47 @@ warms 64 '--cache-ttl: bad duration "14d": the units are ns, us, ms, s, m and h 
     -i "$good" --cache-ttl 14d
 warms 64 '--max-size: bad size "lots": a number is missing, write it like 500M, 10G or 1.5Gi' \
     -i "$good" --max-size lots
+warms 64 '--max-size: bad size "0": it must be more than 0; without the option there is no limit' \
+    -i "$good" --max-size 0
+mistake 64 '--max-size: bad size "0K": it must be more than 0; without the option there is no limit' \
+    cachedir -c cache prune --max-size 0K
 warms 64 '--registry-mirror "https://mirror": must be one host[:port], without http:// or https://' \
     -i "$good" --registry-mirror https://mirror
 warms 64 '--platform: bad platform "amd64": write it like linux/amd64 or linux/arm/v7' \
     -i "$good" --platform amd64
+warms 64 '--platform "linux/amd64,linux/arm64": one platform only: repeat --platform for each' \
+    -i "$good" --platform linux/amd64,linux/arm64
+warms 64 '--report -: stdout has the table: name a file' -i "$good" --report -
+warms 64 '--report and --metrics-file name the same file' -i "$good" --report told --metrics-file told
+warms 64 'unexpected "list": images are given by --image, and commands like list and prune to cachedir' list
 mistake 64 'unknown command "verfiy": did you mean "cachedir verify"?' cachedir -c cache verfiy
+mistake 64 'unknown command "rm": did you mean "cachedir remove"?' cachedir rm "$good"
+mistake 64 'unknown command "help": did you mean "cachedir --help"?' cachedir help
+mistake 64 'unknown command "help": did you mean "cachedir list --help"?' cachedir help list
+mistake 64 'import takes no operand: "base.tar": the tar comes from stdin: cachedir import < FILE' \
+    cachedir -c cache import base.tar
+mistake 64 'list takes no operand: "cache": the directory is given by --cache-dir' cachedir list cache
+mistake 64 '"./cache" is no image: the directory is given by --cache-dir' cachedir verify ./cache
+mistake 64 'bad digest "sha256:0123": at least 12 of its digits are needed, in lower case' \
+    cachedir -c cache inspect sha256:0123
 
 step "references"
 warms 64 '--image: bad image reference "Debian:12": repository names are lower case' -i Debian:12
 warms 64 '--image: bad image reference "https://REGISTRY/base:1": an image reference has no scheme like https:// in front' \
     -i "https://$good"
 warms 64 '--image: the reference is empty' -i ''
+warms 64 '--image: bad image reference "REGISTRY/base:1,REGISTRY/app:1": there is a comma in it: repeat --image for each' \
+    -i "$good,$registry/app:1"
 
 step "lists and Dockerfiles"
 warms 66 'list no-such-list: there is no such file' --images-file no-such-list
 printf '%s\n' "$good" "$good $registry/app:1" >list
 warms 64 'list:2: "REGISTRY/base:1 REGISTRY/app:1": unexpected "REGISTRY/app:1": a line is a reference, and at most one platform=os/arch[/variant][,...] after it' \
     --images-file list
+printf '"%s"\n' "$good" >list
+warms 64 'list:1: bad image reference ""REGISTRY/base:1"": write it without quotes' --images-file list
+printf '%s,%s\n' base:1 app:1 >list
+warms 64 'list:1: bad image reference "base:1,app:1": there is a comma in it: one in a line' --images-file list
 echo '# nothing yet' >empty
 warms 0 'the list of images is empty: nothing to do (a list has one reference a line, a Dockerfile FROM)' \
     --images-file empty
@@ -111,16 +135,30 @@ failed 77 "FAULTS/manifest-status-403/tiny:1: manifest: GET http://FAULTS/v2/man
     "$main/manifest-status-403/tiny:1"
 failed 75 "FAULTS/later-all-4000/tiny:1: the registry says to come back in 1h6m, which is beyond --retry-max-time: manifest: HEAD http://FAULTS/v2/later-all-4000/tiny/manifests/1: 429 Too Many Requests" \
     "$main/later-all-4000/tiny:1" --retries 3
+failed 75 "FAULTS/later-all-99999999/tiny:1: the registry says to come back in 720h or more, which is beyond --retry-max-time: manifest: HEAD http://FAULTS/v2/later-all-99999999/tiny/manifests/1: 429 Too Many Requests" \
+    "$main/later-all-99999999/tiny:1" --retries 3
 
 step "the directory"
-mistake 73 'cannot make the cache directory /dev/null/cache: /dev/null/cache: Not a directory' \
+mistake 73 'cannot make the cache directory /dev/null/cache: Not a directory' \
     warmer -c /dev/null/cache -i "$good"
-mistake 66 'there is no cache directory no-such-cache: --cache-dir names another' \
+mistake 73 'cannot make the cache directory /dev/null/a/b: /dev/null/a: Not a directory' \
+    warmer -c /dev/null/a/b -i "$good"
+mistake 66 'there is no cache directory no-such-cache: is --cache-dir right?' \
     cachedir -c no-such-cache list
+mistake 66 '/etc is no cache directory: nothing was ever warmed there: is --cache-dir right?' \
+    cachedir -c /etc verify
 warms 64 'cache holds the format oci, not docker-archive: "cachedir convert --to docker-archive" changes that without fetching' \
     -i "$good" --format docker-archive
 mistake 66 'no image docker.io/library/debian:12 in cache: "cachedir list" shows what is there' \
     cachedir -c cache inspect debian:12
+mistake 66 'no image REGISTRY/base:latest in cache: there is REGISTRY/base:1' \
+    cachedir -c cache remove "$registry/base"
+mistake 66 'no entry sha256:000000000000 in cache: "cachedir list" shows what is there' \
+    cachedir -c cache inspect 000000000000
+mkdir cache/sha256:0123456789ab{0..1}"$(printf '%051d' 0)"
+mistake 64 "sha256:0123456789ab is the beginning of several: sha256:0123456789ab0$(printf '%051d' 0), sha256:0123456789ab1$(printf '%051d' 0)" \
+    cachedir -c cache inspect sha256:0123456789ab
+rmdir cache/sha256:0123456789ab*
 warms 1 "--max-size or --min-free cannot be met: what --keep names, what is in use, or what others have on the volume is too much" \
     -i "$good" --max-size 1K --keep '*'
 warms 1 '1 of 1 image is not warm, or not current: run it without --check' -i "$registry/app:1" --check
@@ -141,6 +179,6 @@ else
     untried "a full disk: no namespaces here"
 fi
 
-[ "$rows" -ge 36 ] || fail "only $rows mistakes"
+[ "$rows" -ge 60 ] || fail "only $rows mistakes"
 [ "$bad_rows" -eq 0 ] || fail "$bad_rows of $rows last lines are not as they should be"
 echo "$rows mistakes"

@@ -131,6 +131,34 @@ static void reads_dockercfg(void **state)
     assert_non_null(auth_file_find(&file, "docker.io", "library/debian"));
 }
 
+static void warns_of_a_lonely_password(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *entry;
+        bool warns;
+    } entries[] = {
+        {"{\"password\":\"secret\"}", true},
+        {"{\"username\":\"\",\"password\":\"secret\"}", true},
+        {"{\"password\":\"secret\",\"identitytoken\":\"t\"}", false},
+        {"{\"username\":\"alice\",\"password\":\"secret\"}", false},
+        {"{\"username\":\"alice\"}", false},
+        {"{\"email\":\"a@b\"}", false},
+        {"{}", false},
+    };
+    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
+        cleanup_auth_file struct auth_file file = {0};
+        cleanup_error struct error err = {0};
+        cleanup_free char *text = xasprintf("{\"auths\":{\"a.io/b\":%s}}", entries[i].entry);
+        assert_int_equal(auth_file_parse(text, strlen(text), "FILE", false, &file, &err), 0);
+        if ((file.warning != NULL) != entries[i].warns)
+            fail_msg("%s: %s", entries[i].entry, file.warning ? file.warning : "no warning");
+        if (file.warning && (strncmp(file.warning, "FILE: \"a.io/b\": ", 16) != 0 ||
+                             strstr(file.warning, "secret")))
+            fail_msg("%s: %s", entries[i].entry, file.warning);
+    }
+}
+
 static void must_refuse(const char *name, const char *bytes, size_t len)
 {
     cleanup_auth_file struct auth_file file = {0};
@@ -166,6 +194,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_in_a_file),
         cmocka_unit_test(reads_dockercfg),
+        cmocka_unit_test(warns_of_a_lonely_password),
         cmocka_unit_test(refuses_the_corpus),
         cmocka_unit_test(names_line_and_column),
     };

@@ -219,6 +219,8 @@ static const struct {
     {"sleep 1000 & echo $! >child; sleep 1000", ERROR_TRANSIENT, "not done in time", true},
     {"trap '' TERM; sleep 1000 & echo $! >child; wait", ERROR_TRANSIENT, "not done in time", true},
     {"sleep 1000 & echo $! >child; exec >&-; wait", ERROR_TRANSIENT, "not done in time", true},
+    {"echo $$ >child; exec perl -e 'setpgrp(0, getpgrp(getppid)); sleep 1000'", ERROR_TRANSIENT,
+     "not done in time", true}, /* it left its group */
     {"yes", ERROR_CONFIG, "more than 65536 bytes", false},
     {"sleep 1000 & echo $! >child; exit 2", ERROR_TRANSIENT, "exit code 2", true},
     {"echo it is locked; exit 2", ERROR_TRANSIENT, "exit code 2: it is locked", false},

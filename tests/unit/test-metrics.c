@@ -255,7 +255,7 @@ static void test_errors(void **state)
     struct report *r = report_new();
     assert_int_equal(metrics_write(r, &run, "/nowhere/metrics.prom", &err), -1);
     assert_int_equal(err.kind, ERROR_IO);
-    assert_non_null(strstr(err.message, "metrics /nowhere/metrics.prom: cannot create"));
+    assert_non_null(strstr(err.message, "--metrics-file /nowhere/metrics.prom: cannot create"));
     report_free(r);
 }
 

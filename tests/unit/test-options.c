@@ -155,6 +155,10 @@ static void test_refused(void **state)
         {{"--any=99999999999999999999"},
          "--any \"99999999999999999999\": must be a number, at least 0"},
         {{"--level=warn|warning"}, "--level \"warn|warning\": must be warn or info"},
+        {{"--size=0"},
+         "--size: bad size \"0\": it must be more than 0; without the option there is no limit"},
+        {{"--size=0K"},
+         "--size: bad size \"0K\": it must be more than 0; without the option there is no limit"},
         {{"--level=war"}, "--level \"war\": must be warn or info"},
         {{"--level="}, "--level \"\": must be warn or info"},
     };
