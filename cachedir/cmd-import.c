@@ -82,7 +82,8 @@ static int import(struct cachedir *cd, const struct settings *settings, const ch
     if (cachedir_import(cd, &how, STDIN_FILENO, &result, err) < 0)
         return -1;
     cleanup_free char *size = size_format(result.bytes);
-    fprintf(stderr, "%zu images (%zu were here), %s read\n", result.images, result.known, size);
+    fprintf(stderr, "%zu image%s (%zu %s here), %s read\n", result.images,
+            result.images == 1 ? "" : "s", result.known, result.known == 1 ? "was" : "were", size);
     return 0;
 }
 
