@@ -542,7 +542,9 @@ struct cachedir_import_result {
  *
  * Nothing is believed. All of it is read and hashed, and every image is found whole, before the
  * first is published: a tar that is cut short, contradicts itself, or asks for more than the limits
- * of a deep verification (cachedir_verify()) publishes nothing. No path in it is used as one.
+ * of a deep verification (cachedir_verify()) publishes nothing; nor does one with more than 65536
+ * images, 64 platforms of one name, 1 GiB of manifests and configs, or names than an index.json of
+ * 64 MiB holds. Each thing in it is looked at once. No path in it is used as one.
  * ERROR_DIGEST, ERROR_PROTOCOL. What is published was proven as a pull proves it: from the digest
  * of the manifest down. Where the tar holds no manifest of the registry's, the layers are unpacked
  * and compared with the config, and the image gets a manifest, and so a digest, of its own.

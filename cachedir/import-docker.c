@@ -16,104 +16,163 @@
 #include "text.h"
 
 #include <errno.h>
+#include <search.h>
 #include <string.h>
 
 #define DOCKER_CONFIG "application/vnd.docker.container.image.v1+json"
 
 struct parts { /* what an image of manifest.json is made of */
     const struct spooled *config;
-    const struct spooled **layers;
+    struct spooled **layers;
     size_t layer_count;
     struct digest *diff_ids;
 };
 
+struct document { /* the manifests, among the blobs, of one list of parts */
+    struct digest parts;
+    struct spooled **members;
+    size_t count, taken;
+};
+
+struct archive {
+    struct import *in;
+    void *documents; /* tsearch(3) tree of struct document */
+    struct spooled **indexes;
+    size_t index_count;
+};
+
 /* ---- the registry's manifest, if it is there ---- */
 
-static bool is_manifest_of(const struct manifest *m, const struct parts *p)
+static void add_part(struct hasher *h, const struct digest *digest, int64_t size)
 {
-    if (m->kind != MANIFEST_IMAGE || !digest_equal(&m->config.digest, &p->config->digest) ||
-        m->config.size != p->config->size || m->layer_count != p->layer_count)
-        return false;
-    for (size_t i = 0; i < m->layer_count; i++)
-        if (!digest_equal(&m->layers[i].digest, &p->layers[i]->digest) ||
-            m->layers[i].size != p->layers[i]->size)
-            return false;
-    return true;
+    cleanup_free char *text = xasprintf("%s %lld\n", digest->text, (long long)size);
+    hasher_update(h, text, strlen(text));
 }
 
-/* All that could be one, parsed once. */
-static int read_documents(struct import *in, struct error *err)
+/* What stands for a config and layers. */
+static struct digest manifest_parts(const struct manifest *m)
 {
+    static const struct digest sha256 = {.text = "sha256:"};
+    cleanup_hasher struct hasher *h = hasher_new(&sha256);
+    struct digest ret;
+    add_part(h, &m->config.digest, m->config.size);
+    for (size_t i = 0; i < m->layer_count; i++)
+        add_part(h, &m->layers[i].digest, m->layers[i].size);
+    hasher_final(h, &ret);
+    return ret;
+}
+
+static int compare_documents(const void *a, const void *b)
+{
+    return strcmp(((const struct document *)a)->parts.text,
+                  ((const struct document *)b)->parts.text);
+}
+
+static void free_document(void *node)
+{
+    struct document *d = node;
+    free(d->members);
+    free(d);
+}
+
+static void add_document(struct archive *a, struct spooled *member, const struct manifest *m)
+{
+    struct document *d = xcalloc(1, sizeof *d);
+    d->parts = manifest_parts(m);
+    struct document **node = tsearch(d, &a->documents, compare_documents);
+    if (!node)
+        abort(); /* out of memory */
+    if (*node != d)
+        free(d);
+    *array_add((*node)->members, (*node)->count) = member;
+}
+
+/* All that could be one. */
+static int read_documents(struct archive *a, struct error *err)
+{
+    struct import *in = a->in;
     for (size_t i = 0; i < in->spool.count; i++) {
         const struct spooled *member = in->spool.list[i];
         cleanup_free char *bytes = NULL;
-        struct manifest m;
+        cleanup_manifest struct manifest m = {0};
         if (member->link || !member->is_object || member->size > MANIFEST_SIZE_MAX ||
             strncmp(member->name, "blobs/sha256/", 13) != 0)
             continue;
-        if (spool_bytes(&in->spool, member, MANIFEST_SIZE_MAX, &bytes, err) < 0)
+        if (import_read(in, member, MANIFEST_SIZE_MAX, &bytes, err) < 0)
             return -1;
-        if (manifest_parse(bytes, (size_t)member->size, NULL, &m, NULL, NULL) == 0)
-            *array_add(in->documents, in->document_count) = (struct import_document){member, m};
+        if (manifest_parse(bytes, (size_t)member->size, NULL, &m, NULL, NULL) < 0)
+            continue;
+        struct spooled *first = spool_digest(&in->spool, &member->digest);
+        if (m.kind == MANIFEST_IMAGE)
+            add_document(a, first, &m);
+        else if (import_add_index(in, first, &m, err) == 0)
+            *array_add(a->indexes, a->index_count) = first;
+        else
+            return -1;
     }
     return 0;
-}
-
-static bool is_taken(const struct import *in, const struct digest *digest)
-{
-    for (size_t i = 0; i < in->image_count; i++)
-        if (digest_equal(&in->images[i].digest, digest))
-            return true;
-    return false;
 }
 
 /* NULL: it is not there. Where several images have the same parts, as an OCI and a Docker manifest
  * of one may, their manifests stand in the order of the images. */
-static const struct spooled *find_manifest(const struct import *in, const struct parts *p)
+static struct spooled *find_manifest(const struct archive *a, const struct parts *p)
 {
-    const struct spooled *found = NULL;
-    for (size_t i = 0; i < in->document_count; i++) {
-        if (!is_manifest_of(&in->documents[i].manifest, p))
-            continue;
-        found = in->documents[i].member;
-        if (!is_taken(in, &found->digest))
-            break;
-    }
-    return found;
+    static const struct digest sha256 = {.text = "sha256:"};
+    cleanup_hasher struct hasher *h = hasher_new(&sha256);
+    struct document key = {0};
+    add_part(h, &p->config->digest, p->config->size);
+    for (size_t i = 0; i < p->layer_count; i++)
+        add_part(h, &p->layers[i]->digest, p->layers[i]->size);
+    hasher_final(h, &key.parts);
+    struct document *const *found = tfind(&key, &a->documents, compare_documents);
+    if (!found)
+        return NULL;
+    struct document *d = *found;
+    return d->members[d->taken < d->count ? d->taken++ : d->count - 1];
 }
 
 /* ---- one of our own ---- */
 
-static int read_encoding(const struct import *in, const struct spooled *layer,
-                         enum layer_encoding *ret, struct error *err)
+static int read_encoding(int fd, const struct spooled *layer, enum layer_encoding *ret)
 {
     char magic[LAYER_MAGIC_SIZE];
     const size_t len = layer->size < LAYER_MAGIC_SIZE ? (size_t)layer->size : LAYER_MAGIC_SIZE;
-    cleanup_close int fd = spool_open_member(&in->spool, layer);
-    if (fd < 0 || fs_pread_all(fd, magic, len, 0) < 0)
-        return error_errno(err, errno, "cannot read back %s", layer->digest.text);
+    if (fs_pread_all(fd, magic, len, 0) < 0)
+        return -1;
     *ret = layer_encoding(magic, len);
     return 0;
 }
 
-/* Does it unpack to what the config says? As verify --deep looks at it, within its limits. An unset
- * `diff_id` is filled. */
-static int check_layer(const struct import *in, const struct spooled *layer, struct digest *diff_id,
-                       struct error *err)
+/* Unpack it, as verify --deep looks at it and within its limits, wherever it stands first. */
+static int read_layer(const struct import *in, struct spooled *layer, struct error *err)
 {
     cleanup_layer struct layer seen = {0};
+    enum layer_encoding encoding;
+    if (layer->layer)
+        return 0;
     cleanup_close int fd = spool_open_member(&in->spool, layer);
-    if (fd < 0)
+    if (fd < 0 || read_encoding(fd, layer, &encoding) < 0)
         return error_errno(err, errno, "cannot read back %s", layer->digest.text);
     if (layer_check(fd, WHOLE_FILE, &layer->digest, layer->size, &layer_limits, in->options->stop,
                     &seen, err) < 0)
         return -1;
     if (seen.problem || seen.not_checked)
         return error_set(err, ERROR_PROTOCOL, "%s", seen.problem ? seen.problem : seen.not_checked);
-    if (digest_is_set(diff_id) && !digest_equal(diff_id, &seen.diff_id))
-        return error_set(err, ERROR_DIGEST, "it unpacks to %s, and the config says %s",
-                         seen.diff_id.text, diff_id->text);
-    *diff_id = seen.diff_id;
+    layer->layer = xcalloc(1, sizeof *layer->layer);
+    *layer->layer = (struct import_layer){seen.diff_id, encoding};
+    return 0;
+}
+
+/* Does it unpack to what the config says? */
+static int check_layer(const struct import *in, struct spooled *layer, const struct digest *diff_id,
+                       struct error *err)
+{
+    if (read_layer(in, layer, err) < 0)
+        return -1;
+    const struct digest *seen = &layer->layer->diff_id;
+    if (!digest_equal(diff_id, seen))
+        return error_set(err, ERROR_DIGEST, "it unpacks to %s, and the config says %s", seen->text,
+                         diff_id->text);
     return 0;
 }
 
@@ -128,14 +187,13 @@ static char *make_manifest(const struct import *in, const struct parts *p, struc
 {
     cleanup_json json_t *layers = json_array();
     for (size_t i = 0; i < p->layer_count; i++) {
-        enum layer_encoding encoding;
-        if (check_layer(in, p->layers[i], &p->diff_ids[i], err) < 0 ||
-            read_encoding(in, p->layers[i], &encoding, err) < 0) {
+        struct spooled *layer = p->layers[i];
+        if (check_layer(in, layer, &p->diff_ids[i], err) < 0) {
             (void)error_prefix(err, "layer %zu", i + 1);
             return NULL;
         }
-        (void)json_array_append_new(layers,
-                                    descriptor_json(layer_encoding_type(encoding), p->layers[i]));
+        (void)json_array_append_new(
+            layers, descriptor_json(layer_encoding_type(layer->layer->encoding), layer));
     }
     cleanup_json json_t *manifest =
         json_pack("{s:i, s:s, s:o, s:O}", "schemaVersion", 2, "mediaType", MEDIA_DOCKER_MANIFEST,
@@ -146,65 +204,91 @@ static char *make_manifest(const struct import *in, const struct parts *p, struc
     return text;
 }
 
-/* Returns its place, or -1. */
-static ssize_t add_image(struct import *in, const struct parts *p, struct error *err)
+/* One of our own, among the blobs. NULL. */
+static struct spooled *put_manifest(struct import *in, const struct parts *p, struct error *err)
 {
-    char *bytes = NULL;
+    cleanup_free char *text = make_manifest(in, p, err);
+    struct spooled *member;
     struct digest digest;
-    const struct spooled *found = find_manifest(in, p);
-    if (found ? spool_bytes(&in->spool, found, MANIFEST_SIZE_MAX, &bytes, err) < 0
-              : (bytes = make_manifest(in, p, err)) == NULL)
-        return -1;
-    const size_t len = found ? (size_t)found->size : strlen(bytes);
-    digest_of(bytes, len, &digest);
-    struct import_image *image = import_add_image(in, &digest, bytes, len, NULL, err);
-    if (!image)
-        return -1;
-    image->made_up = !found;
-    return image - in->images;
+    if (!text)
+        return NULL;
+    digest_of(text, strlen(text), &digest);
+    cleanup_free char *name = xasprintf("blobs/sha256/%s", digest_hex(&digest));
+    return spool_put(&in->spool, name, text, strlen(text), &member, err) < 0 ? NULL : member;
+}
+
+/* NULL. */
+static struct import_image *add_image(const struct archive *a, const struct parts *p,
+                                      struct error *err)
+{
+    struct spooled *found = find_manifest(a, p);
+    struct spooled *member = found ? found : put_manifest(a->in, p, err);
+    if (!member || import_understand(a->in, member, NULL, err) < 0)
+        return NULL;
+    member->image->made_up = !found;
+    return member->image;
 }
 
 /* ---- aliases: indexes that lead to it ---- */
 
-static bool is_child_of_another(const struct import *in, const struct digest *index)
+/* The first of the images that an index leads to, each index looked at once, or again where it is
+ * met less deep. */
+static int find_first(struct import *in, struct import_index *index, int depth,
+                      struct import_image **ret, struct error *err)
 {
-    for (size_t i = 0; i < in->document_count; i++) {
-        const struct manifest *m = &in->documents[i].manifest;
-        for (size_t j = 0; j < m->child_count; j++)
-            if (digest_equal(&m->children[j].digest, index))
-                return true;
+    if (depth > INDEX_DEPTH_MAX || (index->walk == in->walk && index->depth <= depth))
+        return 0;
+    if (import_step(in, index, err) < 0)
+        return -1;
+    index->walk = in->walk;
+    index->depth = depth;
+    for (size_t i = 0; i < index->child_count; i++) {
+        const struct spooled *child = index->children[i].member;
+        if (child->image && !child->image->made_up &&
+            (!*ret || child->image->place < (*ret)->place))
+            *ret = child->image;
+        if (child->index && find_first(in, child->index, depth + 1, ret, err) < 0)
+            return -1;
     }
-    return false;
+    return 0;
 }
 
 /* An export of ours puts an index into it for no other reason. */
-static int add_aliases(struct import *in, size_t image, struct error *err)
+static int add_aliases(const struct archive *a, struct error *err)
 {
-    for (size_t i = 0; i < in->document_count; i++) {
-        const struct digest *index = &in->documents[i].member->digest;
-        struct alias way = {0};
-        if (in->documents[i].manifest.kind != MANIFEST_INDEX || is_child_of_another(in, index))
+    for (size_t i = 0; i < a->index_count; i++) {
+        const struct import_index *index = a->indexes[i]->index;
+        for (size_t j = 0; j < index->child_count; j++)
+            if (index->children[j].member->index)
+                index->children[j].member->index->is_child = true;
+    }
+    for (size_t i = 0; i < a->index_count; i++) {
+        struct spooled *top = a->indexes[i];
+        struct import_image *first = NULL;
+        struct import_way way;
+        if (top->index->is_child)
             continue;
-        int leads = import_find_way(in, index, &in->images[image].digest, &way, err);
-        if (leads < 0)
+        a->in->walk++;
+        if (find_first(a->in, top->index, 1, &first, err) < 0)
             return -1;
-        if (leads > 0)
-            *array_add(in->images[image].aliases, in->images[image].alias_count) = way;
+        int leads = first ? import_find_way(a->in, &top->digest, first, &way, err) : 0;
+        if (leads < 0 || (leads > 0 && import_add_alias(a->in, first, &way, err) < 0))
+            return -1;
     }
     return 0;
 }
 
 /* ---- manifest.json ---- */
 
-static const struct spooled *find(const struct import *in, const char *name, const char *what,
-                                  struct error *err)
+static struct spooled *find(const struct import *in, const char *name, const char *what,
+                            struct error *err)
 {
     cleanup_free char *simple = spool_name("", name);
     const struct spooled *member = simple ? spool_find(&in->spool, simple) : NULL;
     cleanup_free char *shown = text_foreign_str(name);
     if (!member)
         (void)error_set(err, ERROR_PROTOCOL, "%s \"%s\" is not in the tar", what, shown);
-    return member;
+    return member ? spool_digest(&in->spool, &member->digest) : NULL;
 }
 
 /* A name that is a digest promises one, and so does LayerSources. */
@@ -224,16 +308,16 @@ static int check_promises(const struct docker_archive *a, const struct parts *p,
     return 0;
 }
 
-static int find_parts(const struct import *in, const struct docker_archive *a, struct parts *p,
+static int find_parts(struct import *in, const struct docker_archive *a, struct parts *p,
                       struct error *err)
 {
     cleanup_free char *config = NULL;
     p->config = find(in, a->config, "the config", err);
-    if (!p->config || spool_bytes(&in->spool, p->config, CONFIG_SIZE_MAX, &config, err) < 0 ||
+    if (!p->config || import_read(in, p->config, CONFIG_SIZE_MAX, &config, err) < 0 ||
         docker_archive_diff_ids(config, (size_t)p->config->size, a->layer_count, &p->diff_ids,
                                 err) < 0)
         return -1;
-    p->layers = xcalloc(a->layer_count + 1, sizeof(const struct spooled *));
+    p->layers = xcalloc(a->layer_count + 1, sizeof(struct spooled *));
     for (size_t i = 0; i < a->layer_count; i++) {
         p->layers[p->layer_count++] = find(in, a->layers[i], "the layer", err);
         if (!p->layers[i])
@@ -242,29 +326,47 @@ static int find_parts(const struct import *in, const struct docker_archive *a, s
     return check_promises(a, p, err);
 }
 
-static int take_image(struct import *in, const struct docker_archive *a, struct error *err)
+static int take_image(const struct archive *archive, const struct docker_archive *a,
+                      struct error *err)
 {
+    struct import *in = archive->in;
     struct parts p = {0};
-    ssize_t image = -1;
+    struct import_image *image = NULL;
     if (find_parts(in, a, &p, err) == 0)
-        image = add_image(in, &p, err);
+        image = add_image(archive, &p, err);
     free(p.layers);
     free(p.diff_ids);
-    if (image < 0 || (!in->images[image].made_up && add_aliases(in, (size_t)image, err) < 0))
+    if (!image)
         return -1;
     for (size_t i = 0; i < a->tag_count && !in->options->name; i++) {
         cleanup_reference struct reference ref = {0};
         cleanup_free char *shown = text_foreign_str(a->tags[i]);
         if (reference_parse(a->tags[i], &ref, NULL) < 0 || reference_is_pinned(&ref))
             import_note(in, "\"%s\" is no tag: the name is dropped", shown);
-        else if (import_add_name(in, (size_t)image, ref.name, NULL, &(struct digest){0}, err) < 0)
+        else if (import_add_name(in, image, ref.name, NULL, &(struct digest){0}, err) < 0)
             return -1;
     }
     return 0;
 }
 
+static int take_images(const struct archive *archive, const struct docker_archive *list,
+                       size_t count, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct error why = {0};
+        if (take_image(archive, &list[i], &why) == 0)
+            continue;
+        if (why.kind != ERROR_INTERRUPTED)
+            (void)error_prefix(&why, "manifest.json: image %zu", i + 1);
+        error_move(err, &why);
+        return -1;
+    }
+    return add_aliases(archive, err);
+}
+
 int import_archive(struct import *in, const struct spooled *json, struct error *err)
 {
+    struct archive archive = {.in = in};
     cleanup_free char *text = NULL;
     struct docker_archive *list;
     size_t count;
@@ -272,14 +374,11 @@ int import_archive(struct import *in, const struct spooled *json, struct error *
         return -1;
     if (docker_archive_parse_all(text, (size_t)json->size, &list, &count, err) < 0)
         return error_prefix(err, "manifest.json");
-    int r = read_documents(in, err);
-    for (size_t i = 0; i < count && r == 0; i++) {
-        struct error why = {0};
-        r = take_image(in, &list[i], &why);
-        if (r < 0 && why.kind != ERROR_INTERRUPTED)
-            (void)error_prefix(&why, "manifest.json: image %zu", i + 1);
-        error_move(err, &why);
-    }
+    int r = read_documents(&archive, err);
+    if (r == 0)
+        r = take_images(&archive, list, count, err);
+    tdestroy(archive.documents, free_document);
+    free(archive.indexes);
     docker_archives_free(list, count);
     return r;
 }
@@ -301,17 +400,18 @@ static char *make_config(const struct cachedir_import_options *o, const struct d
     return text;
 }
 
-int import_single_layer(struct import *in, const struct spooled *layer, struct error *err)
+int import_single_layer(struct import *in, struct spooled *layer, struct error *err)
 {
-    struct digest diff_id = {0};
-    const struct spooled *config;
+    struct spooled *config;
     if (layer->size == 0)
-        return error_set(err, ERROR_PROTOCOL, "no layer, but nothing at all");
-    if (check_layer(in, layer, &diff_id, err) < 0)
+        return error_set(err, ERROR_PROTOCOL, "no layer: the input is empty");
+    if (read_layer(in, layer, err) < 0)
         return -1;
-    cleanup_free char *text = make_config(in->options, &diff_id);
+    struct digest *diff_id = &layer->layer->diff_id;
+    cleanup_free char *text = make_config(in->options, diff_id);
     if (spool_put(&in->spool, "config", text, strlen(text), &config, err) < 0)
         return -1;
-    const struct parts p = {config, &layer, 1, &diff_id};
-    return add_image(in, &p, err) < 0 ? -1 : 0;
+    const struct archive none = {.in = in};
+    const struct parts p = {config, &layer, 1, diff_id};
+    return add_image(&none, &p, err) ? 0 : -1;
 }

@@ -21,120 +21,115 @@ struct visit { /* one descriptor of index.json */
     struct import *in;
     json_t *annotations;
     struct digest top;
-    size_t *images; /* that it leads to */
+    unsigned walk;
+    struct import_image **images; /* that it leads to, each once */
     size_t image_count;
 };
-
-const struct spooled *import_blob(const struct import *in, const struct digest *digest)
-{
-    cleanup_free char *name = xasprintf(
-        "blobs/%s/%s", digest_is_sha256(digest) ? "sha256" : "sha512", digest_hex(digest));
-    return spool_find(&in->spool, name);
-}
 
 static int visit(struct visit *v, const struct digest *digest, int64_t size, const char *media_type,
                  int depth, struct error *err);
 
-/* BuildKit's attestations stand beside images, and are none. */
-static bool is_for_nobody(const struct descriptor *child)
+/* Once a walk; again where it is met deeper, from where it may lead too deep. */
+static int visit_children(struct visit *v, struct import_index *index, int depth, struct error *err)
 {
-    return child->has_platform && child->platform.os && strcmp(child->platform.os, "unknown") == 0;
-}
-
-static int visit_children(struct visit *v, const struct digest *digest,
-                          const struct manifest *index, int depth, struct error *err)
-{
-    size_t here = 0;
+    const struct digest *digest = &index->member->digest;
     if (depth > INDEX_DEPTH_MAX)
         return error_set(err, ERROR_PROTOCOL, "indexes within indexes, more than %d deep",
                          INDEX_DEPTH_MAX);
+    if (index->walk == v->walk && index->depth >= depth)
+        return 0;
+    const bool again = index->walk == v->walk;
+    index->walk = v->walk;
+    index->depth = depth;
+    if (import_step(v->in, index, err) < 0)
+        return -1;
     for (size_t i = 0; i < index->child_count; i++) {
-        const struct descriptor *child = &index->children[i];
-        if (is_for_nobody(child))
-            continue;
-        if (!import_blob(v->in, &child->digest))
-            continue; /* docker save, skopeo: one platform of several */
-        here++;
-        if (visit(v, &child->digest, child->size, child->media_type, depth + 1, err) < 0)
+        const struct import_child *child = &index->children[i];
+        if (visit(v, &child->member->digest, child->size, child->media_type, depth + 1, err) < 0)
             return -1;
     }
-    if (here == 0)
+    if (index->child_count == 0)
         return error_set(err, ERROR_PROTOCOL, "of the index %s the tar holds nothing",
                          digest->text);
-    if (here < index->child_count)
-        import_note(v->in, "of the index %s the tar holds %zu of %zu", digest->text, here,
-                    index->child_count);
+    if (index->child_count < index->said && !again)
+        import_note(v->in, "of the index %s the tar holds %zu of %zu", digest->text,
+                    index->child_count, index->said);
     return 0;
 }
 
 static int visit(struct visit *v, const struct digest *digest, int64_t size, const char *media_type,
                  int depth, struct error *err)
 {
-    cleanup_manifest struct manifest m = {0};
-    cleanup_free char *bytes = NULL;
-    const struct spooled *member = import_blob(v->in, digest);
+    struct spooled *member = spool_digest(&v->in->spool, digest);
     if (!member)
         return error_set(err, ERROR_PROTOCOL, "%s is not in the tar", digest->text);
     if (member->size != size)
         return error_set(err, ERROR_DIGEST, "%s has %lld bytes, and is said to have %lld",
                          digest->text, (long long)member->size, (long long)size);
-    if (spool_bytes(&v->in->spool, member, MANIFEST_SIZE_MAX, &bytes, err) < 0)
+    if (import_understand(v->in, member, media_type, err) < 0)
         return -1;
-    if (manifest_parse(bytes, (size_t)size, media_type, &m, NULL, err) < 0)
-        return error_prefix(err, "%s", digest->text);
-    if (m.kind == MANIFEST_INDEX)
-        return visit_children(v, digest, &m, depth, err);
-    const struct import_image *image =
-        import_add_image(v->in, digest, take_ptr(bytes), (size_t)size, media_type, err);
-    if (!image)
-        return -1;
-    *array_add(v->images, v->image_count) = (size_t)(image - v->in->images);
+    if (member->index)
+        return visit_children(v, member->index, depth, err);
+    if (member->image->walk != v->walk)
+        *array_add(v->images, v->image_count) = member->image;
+    member->image->walk = v->walk;
     return 0;
 }
 
 /* ---- names ---- */
 
-/* Full text of the reference; NULL: it says none. Owned. */
-static char *reference_of(const struct visit *v)
+/* Does the tar prove that what a reference is pinned to leads here? */
+static int leads_here(const struct visit *v, const struct digest *pinned, struct error *err)
+{
+    int fits = digest_equal(pinned, &v->top);
+    for (size_t i = 0; i < v->image_count && fits == 0; i++)
+        fits = digest_equal(pinned, &v->images[i]->member->digest);
+    for (size_t i = 0; i < v->image_count && fits == 0; i++) {
+        struct import_way way;
+        fits = import_find_way(v->in, pinned, v->images[i], &way, err);
+    }
+    return fits;
+}
+
+/* *ret: full text of the reference, owned; NULL: it says none. */
+static int read_reference(const struct visit *v, char **ret, struct error *err)
 {
     const char *full = json_member_string(v->annotations, CONTAINERD_NAME);
     const char *short_one = json_member_string(v->annotations, STORE_REF_NAME);
     const char *text = full ? full : short_one;
     cleanup_reference struct reference ref = {0};
+    cleanup_error struct error why = {0};
+    *ret = NULL;
     if (v->in->options->name || !text)
-        return NULL;
+        return 0;
     cleanup_free char *shown = text_foreign_str(text);
-    if ((!full && !strpbrk(text, ":/")) || reference_parse(text, &ref, NULL) < 0) {
+    if (!full && !strpbrk(text, ":/"))
+        (void)error_set(&why, ERROR_USAGE, "\"%s\" is no full name", shown);
+    else
+        (void)reference_parse(text, &ref, &why);
+    if (why.kind != ERROR_NONE) {
         import_note(v->in,
-                    "\"%s\" is no full name: the image %s is found by its digest only, unless "
-                    "it is given a name",
-                    shown, v->top.text);
-        return NULL;
+                    "%s: the image %s is found by its digest only, unless it is given a name",
+                    why.message, v->top.text);
+        return 0;
     }
-    bool fits = !reference_is_pinned(&ref) || digest_equal(&ref.digest, &v->top);
-    for (size_t i = 0; i < v->image_count && !fits; i++)
-        fits = digest_equal(&ref.digest, &v->in->images[v->images[i]].digest);
-    /* What a reference is pinned to may be an index that leads here. */
-    for (size_t i = 0; i < v->image_count && !fits; i++) {
-        cleanup_alias struct alias way = {0};
-        fits = import_find_way(v->in, &ref.digest, &v->in->images[v->images[i]].digest, &way,
-                               NULL) > 0;
-    }
-    if (fits)
-        return xstrdup(ref.name);
-    import_note(v->in, "the tar does not prove that %s is %s: the name is dropped", shown,
-                v->top.text);
-    return NULL;
+    int fits = reference_is_pinned(&ref) ? leads_here(v, &ref.digest, err) : 1;
+    if (fits > 0)
+        *ret = xstrdup(ref.name);
+    else if (fits == 0)
+        import_note(v->in, "the tar does not prove that %s is %s: the name is dropped", shown,
+                    v->top.text);
+    return fits < 0 ? -1 : 0;
 }
 
-static bool leads_to(const struct visit *v, const char *digest, size_t *ret)
+/* The image of this digest, if it is one of those that the descriptor leads to. */
+static struct import_image *find_image(const struct visit *v, const char *text)
 {
-    for (size_t i = 0; digest && i < v->image_count; i++)
-        if (strcmp(v->in->images[v->images[i]].digest.text, digest) == 0) {
-            *ret = v->images[i];
-            return true;
-        }
-    return false;
+    struct digest digest;
+    if (!text || digest_parse(text, &digest, NULL) < 0)
+        return NULL;
+    const struct spooled *member = spool_digest(&v->in->spool, &digest);
+    return member && member->image && member->image->walk == v->walk ? member->image : NULL;
 }
 
 /* As an export of ours says it. Returns how many, or -1. */
@@ -145,17 +140,18 @@ static int add_our_names(struct visit *v, const char *reference, struct error *e
     int count = 0;
     json_object_foreach(v->annotations, key, value)
     {
-        size_t image;
         const char *platform = key + strlen(EXPORT_MANIFEST_KEY);
         struct digest source = {0};
-        cleanup_alias struct alias way = {0};
-        if (strncmp(key, EXPORT_MANIFEST_KEY, strlen(EXPORT_MANIFEST_KEY)) != 0 ||
-            !leads_to(v, json_string_value(value), &image))
+        struct import_way way;
+        if (strncmp(key, EXPORT_MANIFEST_KEY, strlen(EXPORT_MANIFEST_KEY)) != 0)
+            continue;
+        struct import_image *image = find_image(v, json_string_value(value));
+        if (!image)
             continue;
         cleanup_free char *source_key = xasprintf("%s%s", EXPORT_SOURCE_KEY, platform);
         const char *said = json_member_string(v->annotations, source_key);
         if (said && digest_parse(said, &source, NULL) == 0) {
-            int proven = import_find_way(v->in, &source, &v->in->images[image].digest, &way, err);
+            int proven = import_find_way(v->in, &source, image, &way, err);
             if (proven < 0)
                 return -1;
             if (proven == 0)
@@ -170,7 +166,9 @@ static int add_our_names(struct visit *v, const char *reference, struct error *e
 
 static int add_names(struct visit *v, struct error *err)
 {
-    cleanup_free char *reference = reference_of(v);
+    cleanup_free char *reference = NULL;
+    if (read_reference(v, &reference, err) < 0)
+        return -1;
     if (!reference)
         return 0;
     const int ours = add_our_names(v, reference, err);
@@ -187,31 +185,23 @@ static int add_aliases(struct visit *v, struct error *err)
     json_t *value;
     json_object_foreach(v->annotations, key, value)
     {
-        size_t image;
-        struct alias way = {0};
+        struct import_way way;
         struct digest index;
         if (strncmp(key, EXPORT_ALIAS_KEY, strlen(EXPORT_ALIAS_KEY)) != 0)
             continue;
         cleanup_free char *text = xasprintf("sha256:%s", key + strlen(EXPORT_ALIAS_KEY));
         if (digest_parse(text, &index, err) < 0)
             return error_prefix(err, "an alias");
-        if (!leads_to(v, json_string_value(value), &image))
+        struct import_image *image = find_image(v, json_string_value(value));
+        if (!image)
             return error_set(err, ERROR_PROTOCOL, "the alias %s stands for nothing in the tar",
                              index.text);
-        const int proven = import_find_way(v->in, &index, &v->in->images[image].digest, &way, err);
+        const int proven = import_find_way(v->in, &index, image, &way, err);
         if (proven == 0)
             return error_set(err, ERROR_PROTOCOL, "the tar does not prove that %s leads to %s",
-                             index.text, v->in->images[image].digest.text);
-        if (proven < 0)
+                             index.text, image->member->digest.text);
+        if (proven < 0 || import_add_alias(v->in, image, &way, err) < 0)
             return -1;
-        struct import_image *to = &v->in->images[image];
-        bool known = false;
-        for (size_t i = 0; i < to->alias_count && !known; i++)
-            known = digest_equal(&to->aliases[i].index, &index);
-        if (known)
-            alias_release(&way);
-        else
-            *array_add(to->aliases, to->alias_count) = way;
     }
     return 0;
 }
@@ -232,7 +222,10 @@ static int take_descriptor(struct import *in, const json_t *descriptor, struct e
         import_note(in, "%s is no image, but \"%s\": passed over", v.top.text, shown);
         return 0;
     }
-    int r = visit(&v, &v.top, size, media_type, 1, err);
+    v.walk = ++in->walk;
+    int r = import_go_on(in, err);
+    if (r == 0)
+        r = visit(&v, &v.top, size, media_type, 1, err);
     if (r == 0)
         r = add_names(&v, err);
     if (r == 0)

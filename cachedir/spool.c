@@ -45,7 +45,7 @@ const struct spooled *spool_find(const struct spool *s, const char *name)
     return found && !(*found)->link ? *found : NULL;
 }
 
-const struct spooled *spool_digest(const struct spool *s, const struct digest *digest)
+struct spooled *spool_digest(const struct spool *s, const struct digest *digest)
 {
     const struct spooled key = {.digest = *digest};
     struct spooled *const *found = tfind(&key, &s->digests, compare_digests);
@@ -189,6 +189,12 @@ static bool promised(const char *name, struct digest *ret)
 /* Consumes `member`. What stands there twice must be the same. */
 static int add_member(struct spool *s, struct spooled *member, struct error *err)
 {
+    s->name_bytes += strlen(member->name) + (member->link ? strlen(member->link) : 0);
+    if (s->name_bytes > SPOOL_NAMES_MAX) {
+        free_member(member);
+        return error_set(err, ERROR_PROTOCOL, "a tar with more than %d MiB of names",
+                         SPOOL_NAMES_MAX >> 20);
+    }
     struct spooled **node = tsearch(member, &s->names, compare_names);
     if (!node)
         abort(); /* out of memory */
@@ -222,12 +228,19 @@ struct reading {
     size_t members;
 };
 
+static int go_on(const volatile bool *stop, struct error *err)
+{
+    if (stop && *stop)
+        return error_set(err, ERROR_INTERRUPTED, "stopped before all was read");
+    return 0;
+}
+
 static ssize_t read_pipe(struct spool *s, int fd, const volatile bool *stop, struct error *err)
 {
     for (;;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        if (stop && *stop)
-            return error_set(err, ERROR_INTERRUPTED, "stopped before all was read");
+        if (go_on(stop, err) < 0)
+            return -1;
         int ready = poll(&p, 1, POLL_MS);
         if (ready == 0 || (ready < 0 && errno == EINTR))
             continue;
@@ -262,6 +275,8 @@ static int gave_up(struct reading *r, struct error *err)
         error_move(err, &r->err);
         return -1;
     }
+    if (r->spool->bytes == 0)
+        return error_set(err, ERROR_PROTOCOL, "no tar: the input is empty");
     cleanup_free char *why = text_foreign_str(archive_error_string(r->archive));
     return error_set(err, ERROR_PROTOCOL, "not a whole tar: %s", *why ? why : "it ends too early");
 }
@@ -300,7 +315,7 @@ static int copy_content(struct reading *r, struct spooled *member, int out, stru
         if (out >= 0 && fs_write_all(out, block, len) < 0)
             return error_errno(err, errno, "cannot write into %s", r->spool->cd->path);
         done += (int64_t)len;
-        if (check_amount(r, err) < 0)
+        if (check_amount(r, err) < 0 || go_on(r->stop, err) < 0)
             return -1;
     }
     r->header = 0;
@@ -400,7 +415,7 @@ static int read_members(struct reading *r, struct error *err)
     int next;
     while ((next = archive_read_next_header(r->archive, &entry)) == ARCHIVE_OK ||
            next == ARCHIVE_WARN) {
-        if (read_member(r, entry, err) < 0)
+        if (go_on(r->stop, err) < 0 || read_member(r, entry, err) < 0)
             return -1;
         if (archive_read_data_skip(r->archive) != ARCHIVE_OK)
             return gave_up(r, err);
@@ -447,7 +462,7 @@ int spool_tar(struct spool *s, int fd, const volatile bool *stop, struct error *
     return result;
 }
 
-int spool_file(struct spool *s, int fd, const volatile bool *stop, const struct spooled **ret,
+int spool_file(struct spool *s, int fd, const volatile bool *stop, struct spooled **ret,
                struct error *err)
 {
     static const struct digest sha256 = {.text = "sha256:"};
@@ -479,13 +494,16 @@ int spool_file(struct spool *s, int fd, const volatile bool *stop, const struct 
 }
 
 int spool_put(struct spool *s, const char *name, const void *bytes, size_t len,
-              const struct spooled **ret, struct error *err)
+              struct spooled **ret, struct error *err)
 {
+    struct digest digest;
+    digest_of(bytes, len, &digest);
+    *ret = spool_digest(s, &digest);
+    if (*ret)
+        return 0;
     struct spooled *member = xcalloc(1, sizeof *member);
-    member->name = xstrdup(name);
-    member->size = (int64_t)len;
-    digest_of(bytes, len, &member->digest);
-    if (fs_create(s->dir, digest_hex(&member->digest), s->cd->file_mode, bytes, len) < 0) {
+    *member = (struct spooled){.name = xstrdup(name), .digest = digest, .size = (int64_t)len};
+    if (fs_create(s->dir, digest_hex(&digest), s->cd->file_mode, bytes, len) < 0) {
         free_member(member);
         return error_errno(err, errno, "cannot write into %s", s->cd->path);
     }

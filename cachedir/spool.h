@@ -7,15 +7,17 @@
  *
  * Refused (ERROR_PROTOCOL): a tar that is cut short or lacks the mark of its end; names and links
  * that lead out of it; devices and FIFOs; sparse files; one name twice with two contents; more than
- * SPOOL_MEMBERS_MAX members; and, as by verify --deep (layer.h), more than 1 TiB, what unpacks to
- * more than 1000 times its size, names of more than 64 KiB, headers of more than 4 MiB.
- * ERROR_DIGEST: a member named blobs/<algorithm>/<hex> that holds something else.
+ * SPOOL_MEMBERS_MAX members or SPOOL_NAMES_MAX bytes of names; and, as by verify --deep (layer.h),
+ * more than 1 TiB, what unpacks to more than 1000 times its size, names of more than 64 KiB,
+ * headers of more than 4 MiB. ERROR_DIGEST: a member named blobs/<algorithm>/<hex> that holds
+ * something else.
  */
 #pragma once
 
 #include "store.h"
 
 #define SPOOL_MEMBERS_MAX (1 << 17)
+#define SPOOL_NAMES_MAX (64 << 20) /* bytes of all names and links */
 #define SPOOL_DEPTH_MAX                                                                            \
     4 /* parts of a name: no image has more, and what is deeper is passed over */
 
@@ -26,6 +28,10 @@ struct spooled { /* one member */
     int64_t size;
     bool is_object; /* it begins as a JSON object does */
     bool is_here;   /* the pool had it already: it was hashed, and not written */
+    /* What it was understood as (import.h), each owned there; NULL: not yet. */
+    struct import_image *image;
+    struct import_index *index;
+    struct import_layer *layer;
 };
 
 struct spool {
@@ -35,6 +41,7 @@ struct spool {
     struct spooled **list; /* in their order */
     size_t count;
     void *names, *digests; /* tsearch(3) trees of them */
+    size_t name_bytes;     /* of names and links */
     int64_t bytes;         /* read from the pipe */
     char *buffer;
 };
@@ -43,17 +50,17 @@ struct spool {
 int spool_open(struct cachedir *cd, struct spool *ret, struct error *err);
 int spool_tar(struct spool *s, int fd, const volatile bool *stop, struct error *err);
 /* All that comes is one file. *ret is the spool's. */
-int spool_file(struct spool *s, int fd, const volatile bool *stop, const struct spooled **ret,
+int spool_file(struct spool *s, int fd, const volatile bool *stop, struct spooled **ret,
                struct error *err);
-/* A file of ours among them. */
+/* A file of ours among them, unless one has these bytes: then *ret is that. */
 int spool_put(struct spool *s, const char *name, const void *bytes, size_t len,
-              const struct spooled **ret, struct error *err);
+              struct spooled **ret, struct error *err);
 void spool_release(struct spool *s);
 
 /* A member that is a file, also through links; NULL: none. */
 const struct spooled *spool_find(const struct spool *s, const char *name);
-/* One with these bytes; NULL: none. */
-const struct spooled *spool_digest(const struct spool *s, const struct digest *digest);
+/* The first with these bytes; NULL: none. */
+struct spooled *spool_digest(const struct spool *s, const struct digest *digest);
 /* The bytes of a small one; a NUL is appended. Owned. ERROR_PROTOCOL: larger than `max`. */
 int spool_bytes(const struct spool *s, const struct spooled *member, size_t max, char **ret,
                 struct error *err);

@@ -38,7 +38,7 @@ static int damaged(struct archive *a, struct error *err)
     if (failed == EIO || failed == ESTALE)
         return error_errno(err, failed, "cannot read it");
     cleanup_free char *why = text_foreign_str(archive_error_string(a));
-    return error_set(err, ERROR_PROTOCOL, "not a whole tar: %s", why);
+    return error_set(err, ERROR_PROTOCOL, "not a whole tar: %s", *why ? why : "it ends too early");
 }
 
 /* Where its bytes are follows from where the next member begins: headers may have any length. */

@@ -465,16 +465,16 @@ static int drive(struct transfer *t, CURLcode *ret_code, struct error *err)
         int running = 0, left = 0;
         CURLMcode code = curl_multi_perform(multi, &running);
         const bool no_more = flush_gathered(t) < 0;
+        if (no_more) { /* whatever libcurl says of the body's end */
+            *ret_code = CURLE_WRITE_ERROR;
+            return 0;
+        }
         const CURLMsg *message;
         while ((message = curl_multi_info_read(multi, &left)))
             if (message->msg == CURLMSG_DONE) {
                 *ret_code = message->data.result;
                 return 0;
             }
-        if (no_more) {
-            *ret_code = CURLE_WRITE_ERROR;
-            return 0;
-        }
         if (code == CURLM_OK && judge_speed(t, err) < 0)
             return -1;
         if (code == CURLM_OK)

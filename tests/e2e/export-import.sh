@@ -168,7 +168,7 @@ for format in oci docker-archive; do
     expect_requests 1 'GET|HEAD' '.*'
     empty gap
     import 0 one.tar --format $format
-    expect_text err 'found by its digest only|^1 images'
+    expect_text err 'found by its digest only|^1 image '
     import 0 docker.tar
     expect_text err "no registry's digest"
     expect_text out "^imported sha256:[0-9a-f]+ \($registry/app:1, $platform\)$"

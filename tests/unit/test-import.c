@@ -1,6 +1,5 @@
 /* Tars from strangers: what is refused, and that nothing of it is published then; what is taken. */
-#include "archive-cache.h"
-#include "layers.h"
+#include "import-tars.h"
 
 #include "cachedir/alloc.h"
 #include "cachedir/fs.h"
@@ -19,97 +18,16 @@
 
 #include <cmocka.h>
 
-static int tar_fd(const void *bytes, size_t len)
-{
-    int fd = memfd_create("tar", MFD_CLOEXEC);
-    if (fd < 0 || fs_write_all(fd, bytes, len) < 0 || lseek(fd, 0, SEEK_SET) != 0)
-        fail_msg("memfd: %s", strerror(errno));
-    return fd;
-}
-
-static void note(void *userdata, const char *line)
-{
-    char **last = userdata;
-    free(*last);
-    *last = xstrdup(line);
-}
-
-static int import_with(struct fixture *f, const struct bytes *tar, const char *name,
-                       char **ret_note, struct cachedir_import_result *ret, struct error *err)
-{
-    const struct cachedir_import_options options = {
-        .name = name, .note = ret_note ? note : NULL, .userdata = ret_note};
-    cleanup_close int fd = tar_fd(tar->data, tar->len);
-    return cachedir_import(f->cd, &options, fd, ret, err);
-}
-
-/* ---- tars of images ---- */
-
-static void add(struct bytes *tar, const char *name, const char *content)
-{
-    tar_add_file(tar, name, content);
-}
-
-static void add_blob(struct bytes *tar, const struct digest *digest, const char *content)
-{
-    cleanup_free char *name = xasprintf("blobs/sha256/%s", digest_hex(digest));
-    add(tar, name, content);
-}
-
-static void add_image(struct bytes *tar, const struct test_image *image)
-{
-    add_blob(tar, &image->digest, image->manifest);
-    for (size_t i = 0; i < image->count; i++)
-        add_blob(tar, &image->descriptors[i].digest, image->blobs[i]);
-}
-
-static char *index_of(const struct test_image *image, const char *annotations)
-{
-    return xasprintf("{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"%s\",\"digest\":\"%s\","
-                     "\"size\":%zu,\"annotations\":{%s}}]}",
-                     MEDIA_OCI_MANIFEST, image->digest.text, image->manifest_len, annotations);
-}
-
-static void add_index(struct bytes *tar, const char *index)
-{
-    add(tar, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
-    add(tar, "index.json", index);
-}
-
 /* An OCI layout of image a, in this order; without its end. */
 static void add_layout(struct bytes *tar, const struct fixture *f)
 {
     cleanup_free char *index =
-        index_of(&f->a, "\"org.opencontainers.image.ref.name\":\"registry.example.org/a:1\"");
-    add_index(tar, index);
-    add_image(tar, &f->a);
+        layout_index(&f->a, "\"org.opencontainers.image.ref.name\":\"registry.example.org/a:1\"");
+    tar_add_index(tar, index);
+    tar_add_image(tar, &f->a);
 }
 
 /* ---- what is refused ---- */
-
-static void expect_nothing(struct fixture *f, const char *what)
-{
-    struct cachedir_entry *list;
-    size_t count;
-    struct error err = {0};
-    assert_ok(cachedir_list(f->cd, &list, &count, &err));
-    cachedir_entries_free(list, count);
-    if (count > 0 || count_names(f, ".basewarm/stage") > 0 ||
-        count_names(f, ".basewarm/partial") > 0)
-        fail_msg("%s: something was left", what);
-}
-
-static void refuse(struct fixture *f, const char *what, const struct bytes *tar,
-                   enum error_kind kind, const char *says)
-{
-    struct cachedir_import_result result;
-    cleanup_error struct error err = {0};
-    if (import_with(f, tar, NULL, NULL, &result, &err) == 0)
-        fail_msg("%s: it was taken", what);
-    if (err.kind != kind || !strstr(err.message, says))
-        fail_msg("%s: kind %d, not %d: %s", what, err.kind, kind, err.message);
-    expect_nothing(f, what);
-}
 
 struct hostile {
     const char *what, *name;
@@ -200,7 +118,7 @@ static void test_layout(void **state)
          ERROR_DIGEST, "is said to have 7"},
         {"another spelling", xasprintf("{\"manifests\":[{\"Digest\":\"%s\",\"size\":7}]}", a),
          ERROR_PROTOCOL, ""},
-        {"not there", index_of(&f->b, ""), ERROR_PROTOCOL, "is not in the tar"},
+        {"not there", layout_index(&f->b, ""), ERROR_PROTOCOL, "is not in the tar"},
         {"a config for a manifest",
          xasprintf("{\"manifests\":[{\"digest\":\"%s\",\"size\":%zu}]}",
                    f->a.descriptors[0].digest.text, f->a.sizes[0]),
@@ -232,8 +150,8 @@ static void test_layout(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cleanup_bytes struct bytes tar = {0};
-        add_index(&tar, rows[i].index);
-        add_image(&tar, &f->a);
+        tar_add_index(&tar, rows[i].index);
+        tar_add_image(&tar, &f->a);
         tar_add_end(&tar);
         refuse(f, rows[i].what, &tar, rows[i].kind, rows[i].says);
         free(rows[i].index);
@@ -243,20 +161,20 @@ static void test_layout(void **state)
 static void test_blobs(void **state)
 {
     struct fixture *f = *state;
-    cleanup_free char *index = index_of(&f->a, "");
+    cleanup_free char *index = layout_index(&f->a, "");
     /* Each blob of it once missing, and once another than its name says. */
     for (size_t victim = 0; victim <= f->a.count; victim++)
         for (int lie = 0; lie < 2; lie++) {
             cleanup_bytes struct bytes tar = {0};
-            add_index(&tar, index);
+            tar_add_index(&tar, index);
             for (size_t i = 0; i <= f->a.count; i++) {
                 const struct digest *digest =
                     i == f->a.count ? &f->a.digest : &f->a.descriptors[i].digest;
                 const char *content = i == f->a.count ? f->a.manifest : f->a.blobs[i];
                 if (i != victim)
-                    add_blob(&tar, digest, content);
+                    tar_add_blob(&tar, digest, content);
                 else if (lie)
-                    add_blob(&tar, digest, "something else");
+                    tar_add_blob(&tar, digest, "something else");
             }
             tar_add_end(&tar);
             refuse(f, lie ? "a lie" : "a blob less", &tar, lie ? ERROR_DIGEST : ERROR_PROTOCOL,
@@ -265,7 +183,7 @@ static void test_blobs(void **state)
     /* One that nobody asks for lies, too. */
     cleanup_bytes struct bytes tar = {0};
     add_layout(&tar, f);
-    add_blob(&tar, &f->b.digest, "something else");
+    tar_add_blob(&tar, &f->b.digest, "something else");
     tar_add_end(&tar);
     refuse(f, "a lie beside", &tar, ERROR_DIGEST, "it holds sha256:");
 }
@@ -278,7 +196,7 @@ static void test_names(void **state)
     } rows[] = {
         {"\"org.opencontainers.image.ref.name\":\"one:1\"", "docker.io/library/one:1", NULL},
         {"\"org.opencontainers.image.ref.name\":\"latest\"", NULL, "no full name"},
-        {"\"org.opencontainers.image.ref.name\":\"A b:\\u001b[1m\"", NULL, "no full name"},
+        {"\"org.opencontainers.image.ref.name\":\"A b:\\u001b[1m\"", NULL, "a space in it"},
         {"\"org.opencontainers.image.ref.name\":\"1\",\"io.containerd.image.name\":\"r.example/"
          "two:1\"",
          "r.example/two:1", NULL},
@@ -291,14 +209,14 @@ static void test_names(void **state)
     struct fixture *f = *state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cleanup_bytes struct bytes tar = {0};
-        cleanup_free char *index = index_of(&f->a, rows[i].annotations), *said = NULL;
+        cleanup_free char *index = layout_index(&f->a, rows[i].annotations), *said = NULL;
         struct cachedir_import_result result;
         struct cachedir_name *names;
         size_t count;
         int64_t freed;
         struct error err = {0};
-        add_index(&tar, index);
-        add_image(&tar, &f->a);
+        tar_add_index(&tar, index);
+        tar_add_image(&tar, &f->a);
         tar_add_end(&tar);
         assert_ok(import_with(f, &tar, NULL, &said, &result, &err));
         assert_ok(cachedir_names(f->cd, &names, &count, &err));
@@ -315,47 +233,11 @@ static void test_names(void **state)
 
 /* ---- docker-archives ---- */
 
-struct docker_tar { /* one image of one layer, made from a real tar */
-    struct bytes layer;
-    struct digest digest;
-    char *config, *config_name;
-};
-
-static void make_docker(struct docker_tar *d)
-{
-    *d = (struct docker_tar){0};
-    tar_add_three(&d->layer);
-    tar_add_end(&d->layer);
-    digest_of(d->layer.data, d->layer.len, &d->digest);
-    struct digest config;
-    d->config = xasprintf("{\"os\":\"linux\",\"architecture\":\"amd64\",\"rootfs\":{\"type\":"
-                          "\"layers\",\"diff_ids\":[\"%s\"]}}",
-                          d->digest.text);
-    digest_of(d->config, strlen(d->config), &config);
-    d->config_name = xasprintf("%s.json", digest_hex(&config));
-}
-
-static void free_docker(struct docker_tar *d)
-{
-    bytes_release(&d->layer);
-    free(d->config);
-    free(d->config_name);
-}
-
-static void add_docker(struct bytes *tar, const struct docker_tar *d, const char *layer_name,
-                       const char *json)
-{
-    add(tar, d->config_name, d->config);
-    tar_add_member(tar, layer_name, '0', d->layer.data, d->layer.len);
-    add(tar, "manifest.json", json);
-    tar_add_end(tar);
-}
-
 static void test_docker(void **state)
 {
     struct fixture *f = *state;
     struct docker_tar d;
-    make_docker(&d);
+    docker_tar_make(&d);
     const char *const id = d.digest.text;
     const struct {
         const char *what;
@@ -398,11 +280,11 @@ static void test_docker(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cleanup_bytes struct bytes tar = {0};
-        add_docker(&tar, &d, "l", rows[i].json);
+        tar_add_docker(&tar, &d, "l", rows[i].json);
         refuse(f, rows[i].what, &tar, rows[i].kind, rows[i].says);
         free(rows[i].json);
     }
-    free_docker(&d);
+    docker_tar_free(&d);
 }
 
 /* The config's own name, and its diff ID, are promises, too. */
@@ -410,20 +292,20 @@ static void test_docker_promises(void **state)
 {
     struct fixture *f = *state;
     struct docker_tar d;
-    make_docker(&d);
+    docker_tar_make(&d);
     cleanup_bytes struct bytes tar = {0}, other = {0};
     cleanup_free char *json = xasprintf("[{\"Config\":\"%s\",\"Layers\":[\"l\"]}]", d.config_name);
     cleanup_free char *config = xasprintf("%s ", d.config);
     free(d.config);
     d.config = take_ptr(config);
-    add_docker(&tar, &d, "l", json);
+    tar_add_docker(&tar, &d, "l", json);
     refuse(f, "another config", &tar, ERROR_DIGEST, "and its name says");
-    free_docker(&d);
-    make_docker(&d);
+    docker_tar_free(&d);
+    docker_tar_make(&d);
     d.layer.data[0] = 'x'; /* of the first member's name: a tar no more, or another */
-    add_docker(&other, &d, "l", json);
+    tar_add_docker(&other, &d, "l", json);
     refuse(f, "another layer", &other, ERROR_PROTOCOL, "layer 1");
-    free_docker(&d);
+    docker_tar_free(&d);
 }
 
 /* Links lead to what they name, and nowhere else. */
@@ -441,7 +323,7 @@ static void test_links(void **state)
     };
     struct fixture *f = *state;
     struct docker_tar d;
-    make_docker(&d);
+    docker_tar_make(&d);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct test_tar *t = test_tar_new("pax");
         cleanup_bytes struct bytes tar = {0};
@@ -459,7 +341,7 @@ static void test_links(void **state)
             fail_msg("row %zu: %d: %s", i, r, err.message ? err.message : "");
         assert_int_equal(count_problems(f), 0);
     }
-    free_docker(&d);
+    docker_tar_free(&d);
 }
 
 /* ---- limits ---- */
@@ -488,9 +370,12 @@ static void test_limits(void **state)
     bytes_add(&comment, record, strlen(record));
     bytes_add_zeros(&comment, ((size_t)6 << 20) - strlen(record) - 1);
     bytes_add(&comment, "\n", 1);
-    add(&comment, "index.json", "{}");
+    tar_add_file(&comment, "index.json", "{}");
     tar_add_end(&comment);
     refuse(f, "a long header", &comment, ERROR_PROTOCOL, "");
+
+    const struct bytes none = {0};
+    refuse(f, "nothing", &none, ERROR_PROTOCOL, "the input is empty");
 }
 
 static void test_not_for_the_format(void **state)
@@ -507,9 +392,9 @@ static void test_not_for_the_format(void **state)
     mixed.manifest_len = strlen(mixed.manifest);
     digest_of(mixed.manifest, mixed.manifest_len, &mixed.digest);
     cleanup_bytes struct bytes tar = {0};
-    cleanup_free char *index = index_of(&mixed, "");
-    add_index(&tar, index);
-    add_image(&tar, &mixed);
+    cleanup_free char *index = layout_index(&mixed, "");
+    tar_add_index(&tar, index);
+    tar_add_image(&tar, &mixed);
     tar_add_end(&tar);
     refuse(f, "mixed", &tar, ERROR_PROTOCOL, "only format oci can hold it");
     test_image_free(&mixed);
