@@ -22,8 +22,8 @@ json_t *json_object_parse(const void *bytes, size_t len, struct error *err);
 /* The same for an array. */
 json_t *json_array_parse(const void *bytes, size_t len, struct error *err);
 
-/* Would those two take so many objects, arrays and values? So that nobody writes what he cannot read
- * back. */
+/* Would those two take so many objects, arrays and values? So that nobody writes what he cannot
+ * read back. */
 bool json_can_be_read(const char *text, size_t len);
 
 /* The builder's decoder takes "Layers" for "layers", and the last of both: where we would read one
