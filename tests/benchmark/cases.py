@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import images
-from lab import allocated, say
+from lab import allocated, evict, say
 
 LIMIT_RATE = 20_000_000  # bytes/s a connection, of the throttled server
 JOBS = 8
@@ -437,6 +437,7 @@ class Archive(Case):
                 out = self.out("converted")
                 subprocess.run(["cp", "-a", self.lab.path(source), out], check=True)
                 self.lab.settle()
+                evict(out)
                 return self.ours("convert", "--to", to, name="converted", program="cachedir", fresh=False)
             return run
         return {"warm": lambda: self.ours("--format", "docker-archive", images_=self.five(self.bench.registry)),
@@ -446,9 +447,9 @@ class Archive(Case):
         total, unique = self.total, self.bench.unique
         return [Aim("warm: one write of each byte", 1.01, figure("write_bytes", "warm", 1 / total)),
                 Aim("to archive: one write of each byte", 1.01, figure("write_bytes", "to archive", 1 / total)),
-                Aim("to archive: one read of each byte", 1.01, figure("rchar", "to archive", 1 / total)),
+                Aim("to archive: one read of each byte, from the disk", 1.01, figure("read_bytes", "to archive", 1 / unique)),
                 Aim("to oci: one write of each byte", 1.01, figure("write_bytes", "to oci", 1 / unique)),
-                Aim("to oci: one read of each byte", 1.01, figure("rchar", "to oci", 1 / total))]
+                Aim("to oci: one read of each byte, from the disk", 1.01, figure("read_bytes", "to oci", 1 / total))]
 
 
 CASES = [Cold, Tls, Big, Throttled, Rtt, Again, Pinned, Memory, Verify, Deep, Entries, StartUp, Archive]

@@ -210,6 +210,15 @@ class Lab:
         return samples
 
 
+def evict(directory):
+    """So that its files are read from the disk again; they must have been written back."""
+    for top, _, names in os.walk(directory):
+        for name in names:
+            fd = os.open(os.path.join(top, name), os.O_RDONLY | os.O_NOFOLLOW)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(fd)
+
+
 def allocated(directory):
     """Bytes on the disk below it, each inode once."""
     seen, total = set(), 0
