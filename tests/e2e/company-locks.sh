@@ -49,16 +49,19 @@ expect_text err 'its lock is held, but nobody seems to work on it'
 expect_sound
 
 step "a warmer that was stopped holds the locks of what it fetches"
-start_nginx <<<'limit_rate 2k;' # 10 KiB take 5 s
+start_nginx <<<'limit_rate 500;' # 10 KiB take 20 s
 new_volume
 warmer --cache-dir "$cache" --progress none --image "$front/small:1" >stopped.log 2>&1 </dev/null &
 stopped=$!
-wait_for "its first bytes" bash -c "[ -n \"\$(find '$cache/.basewarm/partial' -size +0)\" ]"
+wait_for "its first bytes" bash -c "[ -n \"\$(find '$cache/.basewarm/partial' -type f -size +0)\" ]"
 kill -STOP $stopped
-warm --stall-timeout 1s --image "$registry/small:1" --image "$registry/small:2"
+code=0
+warmer --cache-dir "$cache" --progress none --stall-timeout 1s --image "$registry/small:1" \
+    --image "$registry/small:2" >out 2>err </dev/null || code=$?
+kill -CONT $stopped # before anything can fail: who is stopped cannot be ended
+expect_equal 0 $code "the exit code of the other"
 expect_text err 'the lock of sha256:[0-9a-f]* is held, but nobody writes it'
 expect_exit 0 cachedir -c "$cache" verify
-kill -CONT $stopped
 wait $stopped || fail "the one that was stopped: exit $?: $(cat stopped.log)"
 expect_sound
 echo "$((rounds * 2)) rounds and $((turns * 16)) runs without locks, 2 with locks of the dead"
