@@ -103,11 +103,10 @@ static int read_reference(const struct visit *v, char **ret, struct error *err)
     if (v->in->options->name || !text)
         return 0;
     cleanup_free char *shown = text_foreign_str(text);
-    if (!full && !strpbrk(text, ":/"))
-        (void)error_set(&why, ERROR_USAGE, "\"%s\" is no full name", shown);
-    else
-        (void)reference_parse(text, &ref, &why);
-    if (why.kind != ERROR_NONE) {
+    int r = !full && !strpbrk(text, ":/")
+                ? error_set(&why, ERROR_USAGE, "\"%s\" is no full name", shown)
+                : reference_parse(text, &ref, &why);
+    if (r < 0) {
         import_note(v->in,
                     "%s: the image %s is found by its digest only, unless it is given a name",
                     why.message, v->top.text);
