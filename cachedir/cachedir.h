@@ -231,8 +231,8 @@ int cachedir_names(struct cachedir *cd, struct cachedir_name **ret, size_t *ret_
 /* One of them, as index.json was when this was first asked; returns 1 when found, 0 when not. */
 int cachedir_name_find(struct cachedir *cd, const char *reference, const char *platform,
                        struct cachedir_name *ret, struct error *err);
-/* Remember; written by the next cachedir_flush(), or now if the last one is 10 s ago,
- * or more where it took long. */
+/* Remember; written by the next cachedir_flush(), or now if the last one is 10 s ago, or more where
+ * that took long. */
 int cachedir_name_set(struct cachedir *cd, const struct cachedir_name *name, struct error *err);
 /* Was anything set since the directory was opened? */
 bool cachedir_has_news(struct cachedir *cd);

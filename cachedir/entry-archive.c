@@ -337,11 +337,8 @@ static int archive_look(struct cachedir *cd, const struct digest *digest,
             look_inside(&r);
         else if (errno == ENOENT)
             e.state = CACHEDIR_ABSENT;
-        else {
-            e.unreadable = errno != ELOOP;
-            entry_broken(&e, "cannot be opened: %s (owner %u, mode %04o)", strerror(errno),
-                         (unsigned)r.st.st_uid, (unsigned)r.st.st_mode & 07777U);
-        }
+        else
+            entry_unopened(&e, &r.st);
     }
     reading_release(&r);
     *ret = e;

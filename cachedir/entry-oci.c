@@ -41,6 +41,14 @@ void entry_unread(struct cachedir_entry *e, const char *what)
         entry_broken(e, "%s: %s", what, strerror(saved));
 }
 
+void entry_unopened(struct cachedir_entry *e, const struct stat *st)
+{
+    const int saved = errno;
+    e->unreadable |= !is_damage(saved);
+    entry_broken(e, "cannot be opened: %s (owner %u, mode %04o)", strerror(saved),
+                 (unsigned)st->st_uid, (unsigned)st->st_mode & 07777U);
+}
+
 void entry_add_blob(struct cachedir_entry *e, const struct digest *digest, int64_t size)
 {
     for (size_t i = 0; i < e->blob_count; i++)
@@ -278,11 +286,8 @@ static int look_once(struct cachedir *cd, const struct digest *digest, struct ca
         entry_broken(&e, "is a file (a docker-archive?) where format oci has a directory");
     else if (errno == ENOENT)
         e.state = CACHEDIR_ABSENT;
-    else {
-        e.unreadable = !is_damage(errno);
-        entry_broken(&e, "cannot be opened: %s (owner %u, mode %04o)", strerror(errno),
-                     (unsigned)st.st_uid, (unsigned)st.st_mode & 07777U);
-    }
+    else
+        entry_unopened(&e, &st);
     *ret = e;
     return 0;
 }

@@ -150,16 +150,6 @@ static bool is_for_nobody(const struct descriptor *child)
     return child->has_platform && child->platform.os && strcmp(child->platform.os, "unknown") == 0;
 }
 
-static const char *known_type(const char *media_type)
-{
-    static const char *const known[] = {MEDIA_OCI_MANIFEST, MEDIA_OCI_INDEX, MEDIA_DOCKER_MANIFEST,
-                                        MEDIA_DOCKER_LIST};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(known[i], media_type) == 0)
-            return known[i];
-    return NULL;
-}
-
 int import_add_index(struct import *in, struct spooled *member, const struct manifest *m,
                      struct error *err)
 {
@@ -180,7 +170,7 @@ int import_add_index(struct import *in, struct spooled *member, const struct man
         index->said++;
         if (there) /* docker save, skopeo: one platform of several */
             index->children[index->child_count++] =
-                (struct import_child){there, child->size, known_type(child->media_type)};
+                (struct import_child){there, child->size, media_type_known(child->media_type)};
     }
     member->index = index;
     return 0;

@@ -56,7 +56,7 @@ static const char *media_type_of_header(const char *content_type)
     return NULL;
 }
 
-static const char *media_type_of_body(const char *text)
+const char *media_type_known(const char *text)
 {
     for (size_t i = 0; i < sizeof media_types / sizeof *media_types; i++) {
         if (strcmp(media_types[i].name, text) == 0)
@@ -300,7 +300,7 @@ static int decide_type(const json_t *root, const char *content_type, struct mani
     if (check_schema_version(root, err) < 0)
         return -1;
     if (said) {
-        m->media_type = media_type_of_body(said);
+        m->media_type = media_type_known(said);
         if (!m->media_type) {
             cleanup_free char *shown = text_foreign_str(said);
             return error_set(err, ERROR_PROTOCOL, "an artifact of type \"%s\", not an image",

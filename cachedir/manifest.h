@@ -68,6 +68,8 @@ const struct descriptor *manifest_select(const struct manifest *index, const str
  * "" when there is nothing to run. Owned. */
 char *manifest_platforms(const struct manifest *index);
 
+/* The constant above that has this text; NULL: none of the four. */
+const char *media_type_known(const char *text);
 bool media_type_is_index(const char *media_type);
 bool media_type_is_image(const char *media_type);
 

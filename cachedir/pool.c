@@ -315,20 +315,6 @@ static int mend_other_names(struct cachedir *cd, int from, const char *name,
     return 0;
 }
 
-/* In one step where that can be: nobody finds the blob under both names, however we end. */
-static int move(struct cachedir *cd, int from, const char *name, int to, const char *name2,
-                const struct stat *good, struct error *err)
-{
-    struct stat there;
-    if (renameat(from, name, to, name2) == 0)
-        return 0;
-    /* NFS repeats requests that had succeeded. */
-    if (fstatat(to, name2, &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_dev == good->st_dev &&
-        there.st_ino == good->st_ino)
-        return 0;
-    return pool_replace(cd, from, name, to, name2, err);
-}
-
 int pool_put(struct cachedir *cd, int from, const char *name, const struct digest *digest,
              bool moves, struct error *err)
 {
@@ -341,8 +327,9 @@ int pool_put(struct cachedir *cd, int from, const char *name, const struct diges
     bool replaces = fstatat(pool, digest_hex(digest), &bad, AT_SYMLINK_NOFOLLOW) == 0;
     if (replaces && bad.st_dev == good.st_dev && bad.st_ino == good.st_ino)
         return 0;
-    if ((moves ? move(cd, from, name, pool, digest_hex(digest), &good, err)
-               : pool_replace(cd, from, name, pool, digest_hex(digest), err)) < 0)
+    /* Moved, nobody finds the blob under both names, however we end. */
+    if (!(moves && fs_rename(from, name, pool, digest_hex(digest), 0) == 0) &&
+        pool_replace(cd, from, name, pool, digest_hex(digest), err) < 0)
         return -1;
     if (replaces && bad.st_nlink > 1)
         return mend_other_names(cd, pool, digest_hex(digest), digest, &bad, err);

@@ -117,15 +117,22 @@ static int look_other(struct cachedir *cd, const struct digest *digest, bool *re
     return 0;
 }
 
-/* Nothing here mends it. Whoever could not read it knows nothing of it. */
+/* Whoever cannot read it knows nothing of it. */
+static int look_at_readable(struct cachedir *cd, const struct digest *digest,
+                            struct cachedir_entry *ret, struct error *err)
+{
+    if (cd->format->look(cd, digest, ret, err) < 0)
+        return -1;
+    return ret->unreadable ? error_set(err, ERROR_IO, "%s %s: it stays", digest->text, ret->problem)
+                           : 0;
+}
+
+/* Nothing here mends it. */
 static int remove_broken(struct cachedir *cd, const struct digest *digest, struct error *err)
 {
     cleanup_cachedir_entry struct cachedir_entry entry = {0};
-    if (cd->format->look(cd, digest, &entry, err) < 0)
-        return -1;
-    if (entry.unreadable)
-        return error_set(err, ERROR_IO, "%s %s: it stays", digest->text, entry.problem);
-    return entry_take_all_away(cd, digest, err);
+    return look_at_readable(cd, digest, &entry, err) < 0 ? -1
+                                                         : entry_take_all_away(cd, digest, err);
 }
 
 int cachedir_repair(struct cachedir *cd, const struct digest *digest, enum cachedir_repair *ret,
@@ -133,12 +140,10 @@ int cachedir_repair(struct cachedir *cd, const struct digest *digest, enum cache
 {
     cleanup_cachedir_entry struct cachedir_entry entry = {0};
 
-    if (store_check_writable(cd, err) < 0 || cd->format->look(cd, digest, &entry, err) < 0)
+    if (store_check_writable(cd, err) < 0 || look_at_readable(cd, digest, &entry, err) < 0)
         return -1;
     if (entry.state == CACHEDIR_ABSENT)
         return error_set(err, ERROR_NOT_FOUND, "no entry %s in %s", digest->text, cd->path);
-    if (entry.unreadable)
-        return error_set(err, ERROR_IO, "%s %s: it stays", digest->text, entry.problem);
     bool other = false;
     if (entry.state == CACHEDIR_BROKEN && look_other(cd, digest, &other, err) < 0)
         return -1;

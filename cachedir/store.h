@@ -295,6 +295,8 @@ void entry_broken(struct cachedir_entry *e, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* The same where errno says why `what` could not be read, or is not there. */
 void entry_unread(struct cachedir_entry *e, const char *what);
+/* The same of the entry itself, which stands there as `st` says. */
+void entry_unopened(struct cachedir_entry *e, const struct stat *st);
 void entry_add_blob(struct cachedir_entry *e, const struct digest *digest, int64_t size);
 /* The digest of what it holds. */
 static inline const struct digest *entry_manifest(const struct cachedir_entry *e)

@@ -1,9 +1,8 @@
 /*
  * Tables on stdout, fit for a narrow terminal: columns are as wide as their widest cell; when that
  * is more than the terminal has, the columns marked TABLE_SHRINK lose their middle ("docker.io/l..
- * r:bookworm"); where even that does not fit, each cell that says
- * something has a line of its own. Not a terminal: full
- * width. Cells must be safe text already.
+ * r:bookworm"); where even that does not fit, each cell that says something has a line of its own.
+ * Not a terminal: full width. Cells must be safe text already.
  */
 #pragma once
 
