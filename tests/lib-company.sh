@@ -57,6 +57,15 @@ act() { # NAME COMMAND...
     pids+=($!) names+=("$name")
 }
 
+four_warmers() { # [COMMAND...]: in front of each
+    local i node
+    for i in 1 2 3 4; do
+        node=$((i % 2 + 1))
+        act "warmer$i" on $node "$@" "$bin/warmer" --cache-dir "$(there $node)" --progress none \
+            "${images[@]}"
+    done
+}
+
 # All of them have succeeded, but that codes of ALLOWED are well, too.
 await() { # [ALLOWED]
     local i code

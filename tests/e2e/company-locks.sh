@@ -17,11 +17,7 @@ for error in ENOLCK EOPNOTSUPP; do
         new_volume
         set_mark
         start_readers oci 3600 3600
-        for i in 1 2 3 4; do
-            node=$((i % 2 + 1))
-            act "warmer$i" on $node "${refuse[@]}" "$bin/warmer" --cache-dir "$(there $node)" \
-                --progress none "${images[@]}"
-        done
+        four_warmers "${refuse[@]}"
         await
         stop_readers
         for i in 1 2 3 4; do

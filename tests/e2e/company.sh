@@ -12,10 +12,7 @@ for ((round = 1; round <= rounds; round++)); do
     new_volume
     set_mark
     start_readers oci 3600 3600
-    for i in 1 2 3 4; do
-        node=$((i % 2 + 1))
-        act "warmer$i" on $node "$bin/warmer" --cache-dir "$(there $node)" --progress none "${images[@]}"
-    done
+    four_warmers
     act pruner on 1 "$bin/cachedir" -c "$(there 1)" prune
     await 66 # which prune says of a directory that was never used
     stop_readers

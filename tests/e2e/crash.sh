@@ -3,13 +3,7 @@
 # every one): afterwards nothing that can be seen is bad, and the next run finishes and leaves nothing.
 # timeout: 600
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
-
-kill-at 0 true 2>/dev/null || skip "ptrace is not allowed here"
-export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 # which needs ptrace itself
-start_small_registry
-one=${small[0]} two=${small[1]}
-images=(--image "$registry/small:1" --image "$registry/small:2")
-shared=$(fetch_manifest small "$one" | jq -r '.layers[0].digest' | sed s/sha256://)
+. "$root/tests/lib-crash.sh"
 
 # try NAME PROBLEMS ENTRIES COMMAND...
 #   NAME      of the directory to begin with (may be missing)

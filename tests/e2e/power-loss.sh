@@ -5,12 +5,7 @@
 # (power-loss-all: at every call, and with one for each).
 # timeout: 900
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
-
-kill-at 0 true 2>/dev/null || skip "ptrace is not allowed here"
-export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 # which needs ptrace itself
-start_small_registry
-one=${small[0]} two=${small[1]}
-images=(--image "$registry/small:1" --image "$registry/small:2")
+. "$root/tests/lib-crash.sh"
 every=${every:-15} disk=${disk:-1000} # the last point is always one
 
 # try NAME ENTRIES [OPTION...] -- COMMAND...: from the directory NAME on (may be missing)
@@ -45,7 +40,6 @@ try warm 0 -- sh -c "cachedir -c '$cache' remove $one || [ ! -e '$cache/$one' ]
 
 rm -rf "$cache"
 cp -a warm "$cache"
-shared=$(fetch_manifest small "$one" | jq -r '.layers[0].digest' | sed s/sha256://)
 printf X | dd of="$cache/blobs/sha256/$shared" bs=1 seek=50 conv=notrunc status=none
 rm "$cache/$two/index.json"
 cp -a "$cache" broken
