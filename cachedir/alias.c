@@ -188,6 +188,10 @@ int alias_forget(struct cachedir *cd, const char *entry, struct error *err)
     struct digest index;
     if (cd->aliases < 0 || digest_parse(entry, &index, NULL) < 0)
         return 0;
+    /* Where the power fails, the alias must not come back without it: it would be broken. */
+    if (faccessat(cd->aliases, digest_hex(&index), F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
+        fs_sync_directory(cd->root) < 0)
+        return error_errno(err, errno, "cannot sync %s", cd->path);
     if (unlinkat(cd->aliases, digest_hex(&index), 0) == 0)
         changed(cd, &index, NULL);
     else if (errno != ENOENT)
