@@ -28,8 +28,8 @@ int blobs_make(struct cachedir *cd, int dir, struct blobs *ret)
     *ret = (struct blobs){fs_make_directory(dir, "blobs", cd->directory_mode), -1, -1};
     if (ret->parent < 0)
         return -1;
+    ret->sha512 = fs_open_directory(ret->parent, "sha512"); /* made when one is wanted */
     ret->sha256 = fs_make_directory(ret->parent, "sha256", cd->directory_mode);
-    ret->sha512 = fs_open_directory(ret->parent, "sha512");
     return ret->sha256 < 0 ? -1 : 0;
 }
 

@@ -64,7 +64,7 @@ full() { # WHAT GIVE-ROOM COMMAND...: mounts it on volume
 for format in oci docker-archive; do
     failed=0
     step "a tmpfs that is full after so many files ($format)"
-    for inodes in ${every+3 4 6 7 8 9 11 12 13 14 15 18 20 22 26 28 30 33 40} 5 10 16 24; do
+    for inodes in ${every+3 4 6 7 8 9 10 12 13 14 15 18 20 22 26 28 30 33 40} 5 11 16 24; do
         full "$inodes inodes" "mount -o remount,nr_inodes=10k volume" \
             mount -t tmpfs -o "size=64m,nr_inodes=$inodes" none volume
     done
