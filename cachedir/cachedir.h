@@ -382,7 +382,7 @@ struct cachedir_prune_options {
     int64_t grace_ns; /* longer than the longest build: what expired stays for so long */
     struct cachedir_limits limits;
     char **keep;     /* globs of references, NULL-terminated; NULL: none. These entries stay. */
-    bool superseded; /* entries whose reference leads elsewhere now go, too */
+    bool superseded; /* entries whose reference leads elsewhere go past the grace, too */
     bool dry_run;    /* tell what would be done, and do nothing */
     const volatile bool *stop;
 };
@@ -391,7 +391,7 @@ enum cachedir_prune_reason {
     CACHEDIR_PRUNE_LEFTOVER,   /* stage, trash or temporary file of a run that was killed */
     CACHEDIR_PRUNE_PARTIAL,    /* a partial file older than the ttl, or in the way of the limits */
     CACHEDIR_PRUNE_EXPIRED,    /* an entry past ttl + grace */
-    CACHEDIR_PRUNE_SUPERSEDED, /* an entry that its reference has left */
+    CACHEDIR_PRUNE_SUPERSEDED, /* an entry that its reference has left, past the grace */
     CACHEDIR_PRUNE_EVICTED,    /* an entry that the limits cost, however young: a build may fail */
     CACHEDIR_PRUNE_UNUSED,     /* a blob that no entry and no stage names */
     CACHEDIR_PRUNE_REASONS

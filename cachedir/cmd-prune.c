@@ -28,7 +28,7 @@ static const struct option_spec options[] = {
     {"keep", 0, OPTION_LIST, offsetof(struct settings, keep), "GLOB", "Prune",
      "never remove images whose reference matches; repeatable"},
     {"superseded", 0, OPTION_BOOL, offsetof(struct settings, superseded), NULL, "Prune",
-     "also remove what its tag has left"},
+     "also remove what its tag has left for longer than the grace"},
     {"dry-run", 0, OPTION_BOOL, offsetof(struct settings, dry_run), NULL, "Prune",
      "print what would be removed, and remove nothing"},
     {"json", 0, OPTION_BOOL, offsetof(struct settings, json), NULL, "Prune",
@@ -44,7 +44,8 @@ static const struct command_spec spec = {
     .options = options,
     .epilog = "Removed, in this order: what killed runs left; partial files older than the\n"
               "TTL; entries expired for longer than the grace; with --superseded, what its tag\n"
-              "has left; blobs that nothing names. Under --max-size and --min-free then also\n"
+              "has left for as long; blobs that nothing names. Under --max-size and --min-free "
+              "then also\n"
               "the oldest entries, however young: that may cost a running build its base, and\n"
               "is called \"evicted\".\n\n"
               "Exit code: 0 done, 1 the limits cannot be met, 75 another prune is at work.\n",

@@ -193,7 +193,10 @@ static enum cachedir_prune_reason by_age(const struct pruning *p, const struct t
             return CACHEDIR_PRUNE_REASONS;
         if (age(p, thing) > o->ttl_ns / NS_PER_S + o->grace_ns / NS_PER_S)
             return CACHEDIR_PRUNE_EXPIRED;
-        return o->superseded && thing->is_superseded && !has_entry(p, thing)
+        /* A build may have resolved the tag just before it moved; and what is said of the tag is
+         * written some seconds after the entry that it moved to. */
+        return o->superseded && thing->is_superseded && older(p, thing, o->grace_ns) &&
+                       !has_entry(p, thing)
                    ? CACHEDIR_PRUNE_SUPERSEDED
                    : CACHEDIR_PRUNE_REASONS;
     case THING_BLOB:

@@ -101,8 +101,11 @@ warm --image "$registry/base:moving"
 curl -fsS -X PUT -T docker.json "http://$registry/v2/base/manifests/moving" \
     -H 'Content-Type: application/vnd.docker.distribution.manifest.list.v2+json'
 warm --image "$registry/base:moving"
+touch -d '25 hours ago' "$cache/$base"
 expect_exit 0 cachedir -c "$cache" prune
 [ -d "$cache/$base" ] || fail "went without being asked for"
+expect_exit 0 cachedir -c "$cache" prune --superseded --grace 26h
+[ -d "$cache/$base" ] || fail "went while a build may use it"
 expect_exit 0 cachedir -c "$cache" prune --superseded
 expect_text out "superseded $base"
 

@@ -324,7 +324,8 @@ static struct before look_before(const char *keep)
 
 static bool by_age(const struct before *b, const struct cachedir_prune_options *o, size_t i)
 {
-    return !b->kept[i] && (b->age[i] > TTL + GRACE || (o->superseded && b->superseded[i]));
+    return !b->kept[i] &&
+           (b->age[i] > TTL + GRACE || (o->superseded && b->superseded[i] && b->age[i] > GRACE));
 }
 
 /* May an image with this fate be gone, or still be there? */

@@ -212,6 +212,11 @@ static void test_superseded_goes_only_when_asked(void **state)
     name("test/image:1", 1);
     prune((struct cachedir_prune_options){0});
     assert_true(has(0));
+    /* A build may have asked for it just before the tag moved. */
+    age_image(0, GRACE - HOUR);
+    prune((struct cachedir_prune_options){.superseded = true});
+    assert_true(has(0));
+    age_image(0, GRACE + HOUR);
     struct cachedir_prune_result r = prune((struct cachedir_prune_options){.superseded = true});
     assert_int_equal(r.removed[CACHEDIR_PRUNE_SUPERSEDED], 1);
     assert_false(has(0));
