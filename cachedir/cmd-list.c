@@ -209,15 +209,14 @@ static int run(void *userdata, char **operands, struct error *err)
     (void)operands;
     if (command_open(&settings->common, false, &cd, err) < 0)
         return -1;
-    int r = cachedir_list(cd, &entries, &entry_count, err);
-    if (r == 0)
-        r = cachedir_names(cd, &names, &name_count, err);
-    if (r == 0 && settings->words) {
+    if (cachedir_list_named(cd, &entries, &entry_count, &names, &name_count, err) < 0)
+        return -1;
+    if (settings->words) {
         print_words(entries, entry_count, names, name_count);
-    } else if (r == 0 && settings->quiet) {
+    } else if (settings->quiet) {
         for (size_t i = 0; i < entry_count; i++)
             puts(entries[i].digest.text);
-    } else if (r == 0) {
+    } else {
         cleanup_free struct row *rows = make_rows(entries, entry_count, names, name_count, &count);
         if (settings->json)
             print_json(settings, rows, count, cachedir_now(cd));
@@ -226,7 +225,7 @@ static int run(void *userdata, char **operands, struct error *err)
     }
     cachedir_entries_free(entries, entry_count);
     cachedir_names_free(names, name_count);
-    return r;
+    return 0;
 }
 
 const struct command command_list = {.spec = &spec,

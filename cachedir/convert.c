@@ -336,8 +336,7 @@ int cachedir_convert(struct cachedir *cd, enum cachedir_format to, const volatil
         return error_set(err, ERROR_LOCKED, "a prune or another conversion works on %s", cd->path);
     if (store_open_as(cd, archive ? &entry_archive : &entry_oci, true, &c.to, err) == 0 &&
         store_open_as(cd, archive ? &entry_oci : &entry_archive, false, &c.from, err) == 0 &&
-        cachedir_names(c.from, &c.names, &c.name_count, err) == 0 &&
-        names_blobs(c.from, true, &c.named, &c.named_count, err) == 0)
+        names_and_blobs(c.from, true, &c.names, &c.name_count, &c.named, &c.named_count, err) == 0)
         r = record_new_format(&c, err);
     if (r == 0)
         r = convert_entries(&c, false, err);

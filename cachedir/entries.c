@@ -152,6 +152,19 @@ int cachedir_list(struct cachedir *cd, struct cachedir_entry **ret, size_t *ret_
     return 0;
 }
 
+int entries_list_beside(struct cachedir *cd, void *(*work)(void *userdata), void *userdata,
+                        struct cachedir_entry **ret, size_t *ret_count, struct error *err)
+{
+    pthread_t worker;
+    const bool beside = pthread_create(&worker, NULL, work, userdata) == 0;
+    const int r = cachedir_list(cd, ret, ret_count, err);
+    if (beside)
+        pthread_join(worker, NULL);
+    else
+        work(userdata);
+    return r;
+}
+
 void cachedir_entries_free(struct cachedir_entry *list, size_t count)
 {
     for (size_t i = 0; i < count; i++)

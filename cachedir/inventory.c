@@ -89,9 +89,6 @@ static void gather_entry(struct inventory *inv, const struct cachedir_entry *e)
             add_inode(inv, thing,
                       &(struct stat){.st_ino = e->blobs[i].inode, .st_size = e->blobs[i].size});
     }
-    cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, e->digest.text);
-    add_file(inv, thing, cd->root, e->digest.text);
-    add_file(inv, thing, cd->root, beside);
     cleanup_alias struct alias alias = {.manifest = e->alias_of};
     if (digest_is_set(&e->alias_of) ||
         (e->state == CACHEDIR_BROKEN && alias_read(cd, &e->digest, &alias, NULL) > 0)) {
@@ -100,8 +97,12 @@ static void gather_entry(struct inventory *inv, const struct cachedir_entry *e)
         add_file(inv, thing, cd->aliases, digest_hex(&e->digest));
     }
     cleanup_close int dir = fs_open_directory(cd->root, e->digest.text);
-    if (dir < 0)
+    if (dir < 0) {
+        cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, e->digest.text);
+        add_file(inv, thing, cd->root, e->digest.text);
+        add_file(inv, thing, cd->root, beside);
         return;
+    }
     if (cd->format->is_file) { /* a directory where a file should be */
         struct thing tree = {0};
         add_tree(inv, &tree, cd->root, e->digest.text, 0);
@@ -113,18 +114,6 @@ static void gather_entry(struct inventory *inv, const struct cachedir_entry *e)
     }
     add_file(inv, thing, dir, "index.json");
     add_file(inv, thing, dir, "oci-layout");
-}
-
-static int gather_entries(struct inventory *inv, struct error *err)
-{
-    struct cachedir_entry *list;
-    size_t count;
-    if (cachedir_list(inv->cd, &list, &count, err) < 0)
-        return -1;
-    for (size_t i = 0; i < count; i++)
-        gather_entry(inv, &list[i]);
-    cachedir_entries_free(list, count);
-    return 0;
 }
 
 static int gather_pool(struct inventory *inv, int dir, const char *algorithm, struct error *err)
@@ -306,12 +295,15 @@ static void relate_aliases(struct inventory *inv)
     }
 }
 
-static int relate_names(struct inventory *inv, char *const *keep, struct error *err)
+static int compare_reference(const void *key, const void *name)
 {
-    struct cachedir_name *names;
-    size_t count;
-    if (cachedir_names(inv->cd, &names, &count, err) < 0)
-        return -1;
+    return strcmp(key, ((const struct cachedir_name *)name)->reference);
+}
+
+/* They are sorted by reference. */
+static void relate_names(struct inventory *inv, const struct cachedir_name *names, size_t count,
+                         char *const *keep)
+{
     for (size_t i = 0; i < count; i++) {
         struct thing *entry = inventory_entry(inv, &names[i].manifest);
         if (!entry)
@@ -328,12 +320,53 @@ static int relate_names(struct inventory *inv, char *const *keep, struct error *
         if (entry->is_named || !entry->reference)
             continue;
         entry->kept = is_kept(entry->reference, keep);
-        for (size_t j = 0; j < count && !entry->is_superseded; j++)
-            entry->is_superseded = strcmp(names[j].reference, entry->reference) == 0;
+        entry->is_superseded =
+            count > 0 && bsearch(entry->reference, names, count, sizeof *names, compare_reference);
     }
-    cachedir_names_free(names, count);
     relate_aliases(inv);
-    return 0;
+}
+
+struct root { /* what index.json says */
+    struct cachedir *cd;
+    struct cachedir_name *names;
+    size_t name_count;
+    struct digest *blobs;
+    size_t blob_count;
+    struct error err;
+    int result;
+};
+
+static void *read_root(void *userdata)
+{
+    struct root *r = userdata;
+    r->result = names_and_blobs(r->cd, false, &r->names, &r->name_count, &r->blobs, &r->blob_count,
+                                &r->err);
+    return NULL;
+}
+
+static void root_release(struct root *r)
+{
+    cachedir_names_free(r->names, r->name_count);
+    free(r->blobs);
+    error_clear(&r->err);
+}
+
+/* They stand first among the things, where inventory_entry() looks. */
+static int gather_entries(struct inventory *inv, char *const *keep, struct root *root,
+                          struct error *err)
+{
+    struct cachedir_entry *list;
+    size_t count;
+    if (entries_list_beside(inv->cd, read_root, root, &list, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        gather_entry(inv, &list[i]);
+    inv->entry_count = inv->thing_count;
+    relate_names(inv, root->names, root->name_count, keep);
+    cachedir_entries_free(list, count);
+    if (root->result < 0)
+        error_move(err, &root->err);
+    return root->result;
 }
 
 static int compare_inodes(const void *a, const void *b)
@@ -373,10 +406,8 @@ struct thing *inventory_blob(const struct inventory *inv, const struct digest *d
     return found ? *found : NULL;
 }
 
-static int count_users(struct inventory *inv, struct error *err)
+static void count_users(struct inventory *inv, const struct root *root)
 {
-    cleanup_free struct digest *named = NULL;
-    size_t named_count = 0;
     for (size_t i = 0; i < inv->thing_count; i++)
         if (inv->things[i].kind == THING_BLOB)
             *array_add(inv->blobs, inv->blob_count) = &inv->things[i];
@@ -388,24 +419,19 @@ static int count_users(struct inventory *inv, struct error *err)
             if (blob)
                 blob->users++;
         }
-    if (names_blobs(inv->cd, false, &named, &named_count, err) < 0)
-        return -1;
-    for (size_t i = 0; i < named_count; i++) {
-        struct thing *blob = inventory_blob(inv, &named[i]);
+    for (size_t i = 0; i < root->blob_count; i++) {
+        struct thing *blob = inventory_blob(inv, &root->blobs[i]);
         if (blob)
             blob->users++;
     }
-    return 0;
 }
 
 int inventory_take(struct cachedir *cd, char *const *keep, struct inventory *ret, struct error *err)
 {
     *ret = (struct inventory){.cd = cd};
-    /* Entries stand first in the list, where inventory_entry() looks. */
-    if (gather_entries(ret, err) < 0)
-        return -1;
-    ret->entry_count = ret->thing_count;
-    if (relate_names(ret, keep, err) < 0 || gather_pool(ret, cd->pool.sha256, "sha256", err) < 0 ||
+    __attribute__((cleanup(root_release))) struct root root = {.cd = cd};
+    if (gather_entries(ret, keep, &root, err) < 0 ||
+        gather_pool(ret, cd->pool.sha256, "sha256", err) < 0 ||
         gather_pool(ret, cd->pool.sha512, "sha512", err) < 0 || gather_partials(ret, err) < 0 ||
         gather_trees(ret, cd->stage, THING_STAGE, STORE_OWN "/stage/", NULL, err) < 0 ||
         gather_trees(ret, cd->trash, THING_TRASH, STORE_OWN "/trash/", NULL, err) < 0 ||
@@ -415,7 +441,8 @@ int inventory_take(struct cachedir *cd, char *const *keep, struct inventory *ret
         gather_orphans(ret, err) < 0)
         return -1;
     unite_inodes(ret);
-    return count_users(ret, err);
+    count_users(ret, &root);
+    return 0;
 }
 
 void inventory_release(struct inventory *inv)

@@ -2,7 +2,7 @@
 #include "alloc.h"
 #include "json.h"
 #include "manifest.h"
-#include "store.h"
+#include "names.h"
 
 #include <search.h>
 #include <string.h>
@@ -58,39 +58,43 @@ static void add_named(struct naming *n, const struct digest *digest, int depth)
         (void)add_one(n, &m.layers[i].digest);
 }
 
-int names_blobs(struct cachedir *cd, bool others_only, struct digest **ret, size_t *ret_count,
-                struct error *err)
+static void list_blobs(struct cachedir *cd, const struct standing *root, bool others_only,
+                       struct digest **ret, size_t *ret_count)
 {
     struct naming n = {.cd = cd};
-    cleanup_free char *text = NULL;
-    size_t len, i;
+    const char *reference;
     json_t *descriptor;
+    size_t i;
 
-    if (cd->format->is_file)
-        return 0; /* no pool, so no blobs */
-    if (names_read_index(cd, &text, &len, err) < 0)
-        return -1;
-    cleanup_json json_t *root = text ? json_object_parse(text, len, NULL) : NULL;
-    json_array_foreach(json_object_get(root, "manifests"), i, descriptor)
+    json_array_foreach(root->others, i, descriptor)
     {
-        struct cachedir_name *ours = NULL;
-        size_t our_count = 0;
+        const char *named = json_member_string(descriptor, "digest");
         struct digest digest;
+        if (named && digest_parse(named, &digest, NULL) == 0)
+            add_named(&n, &digest, 0);
+    }
+    /* Of ours the entries keep everything but the index that joins several platforms. */
+    json_object_foreach(others_only ? NULL : root->ours, reference, descriptor)
+    {
         const char *named = json_member_string(descriptor, "digest");
         const char *type = json_member_string(descriptor, "mediaType");
-        bool is_ours = names_read_descriptor(descriptor, &ours, &our_count) > 0;
-        cachedir_names_free(ours, our_count);
-        if (!named || digest_parse(named, &digest, NULL) < 0)
-            continue;
-        /* Of ours the entries keep everything but the index that joins several platforms. */
-        if (!is_ours)
-            add_named(&n, &digest, 0);
-        else if (!others_only && type && media_type_is_index(type))
+        struct digest digest;
+        if (type && media_type_is_index(type) && named && digest_parse(named, &digest, NULL) == 0)
             (void)add_one(&n, &digest);
     }
     tdestroy(n.seen, free);
-    for (i = 0; i < n.count; i++)
-        *array_add(*ret, *ret_count) = n.list[i];
-    free(n.list);
-    return 0;
+    *ret = n.list;
+    *ret_count = n.count;
+}
+
+int names_and_blobs(struct cachedir *cd, bool others_only, struct cachedir_name **ret_names,
+                    size_t *ret_name_count, struct digest **ret_blobs, size_t *ret_blob_count,
+                    struct error *err)
+{
+    struct standing root = {0};
+    int r = names_read_all(cd, ret_names, ret_name_count, &root, err);
+    if (r == 0 && !cd->format->is_file) /* else there is no pool, and so no blobs */
+        list_blobs(cd, &root, others_only, ret_blobs, ret_blob_count);
+    names_standing_release(&root);
+    return r;
 }

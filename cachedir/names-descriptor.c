@@ -71,13 +71,25 @@ static void annotate(json_t *annotations, const char *prefix, const struct cache
     (void)json_object_set_new(annotations, key, json_string(value));
 }
 
-static void annotate_name(json_t *annotations, const struct cachedir_name *name)
+static void annotate_name(json_t *annotations, const struct cachedir_name *name,
+                          const json_t *descriptor)
 {
     cleanup_free char *checked = time_format(name->checked);
-    annotate(annotations, MANIFEST_KEY, name, name->manifest.text);
+    if (strcmp(name->manifest.text, json_member_string(descriptor, "digest")) != 0)
+        annotate(annotations, MANIFEST_KEY, name, name->manifest.text);
     if (digest_is_set(&name->source))
         annotate(annotations, SOURCE_KEY, name, name->source.text);
     annotate(annotations, CHECKED_KEY, name, checked);
+}
+
+/* Say on a descriptor what is known of a reference: list[0..count) all have it. */
+static void annotate_all(json_t *descriptor, const struct cachedir_name *list, size_t count)
+{
+    json_t *annotations = json_object();
+    for (size_t i = 0; i < count; i++)
+        annotate_name(annotations, &list[i], descriptor);
+    (void)json_object_set_new(annotations, STORE_REF_NAME, json_string(list[0].reference));
+    (void)json_object_set_new(descriptor, "annotations", annotations);
 }
 
 /* The descriptor of one reference: list[0..count) all have it. NULL and no error: nothing of it is
@@ -86,7 +98,8 @@ static json_t *reference_descriptor(struct cachedir *cd, const struct cachedir_n
                                     size_t count, struct error *err)
 {
     cleanup_json json_t *manifests = json_array();
-    cleanup_json json_t *annotations = json_object();
+    cleanup_free struct cachedir_name *here = xcalloc(count, sizeof *here); /* borrowed */
+    size_t here_count = 0;
     for (size_t i = 0; i < count; i++) {
         bool again = false;
         for (size_t j = 0; j < i && !again; j++)
@@ -97,17 +110,15 @@ static json_t *reference_descriptor(struct cachedir *cd, const struct cachedir_n
                 continue;
             (void)json_array_append_new(manifests, d);
         }
-        annotate_name(annotations, &list[i]);
+        here[here_count++] = list[i];
     }
     if (json_array_size(manifests) == 0)
         return NULL;
     json_t *d = json_array_size(manifests) == 1 || cd->format->is_file
                     ? json_incref(json_array_get(manifests, 0))
                     : index_descriptor(cd, manifests, err);
-    if (!d)
-        return NULL;
-    (void)json_object_set_new(annotations, STORE_REF_NAME, json_string(list[0].reference));
-    (void)json_object_set(d, "annotations", annotations);
+    if (d)
+        annotate_all(d, here, here_count);
     return d;
 }
 
@@ -138,18 +149,6 @@ static bool is_still_true(struct cachedir *cd, const json_t *descriptor,
            pool_has(blobs_directory(&cd->pool, &digest), digest_hex(&digest), size, NULL);
 }
 
-/* The descriptor of one manifest, with what is said of it now. */
-static json_t *annotate_again(json_t *old, const struct cachedir_name *list, size_t count)
-{
-    json_t *d = json_copy(old);
-    json_t *annotations = json_object();
-    for (size_t i = 0; i < count; i++)
-        annotate_name(annotations, &list[i]);
-    (void)json_object_set_new(annotations, STORE_REF_NAME, json_string(list[0].reference));
-    (void)json_object_set_new(d, "annotations", annotations);
-    return d;
-}
-
 json_t *names_descriptor(struct cachedir *cd, const struct cachedir_name *list, size_t count,
                          const struct standing *standing, struct error *err)
 {
@@ -157,5 +156,9 @@ json_t *names_descriptor(struct cachedir *cd, const struct cachedir_name *list, 
     const bool news = json_object_get(standing->said, list[0].reference) != NULL;
     if (!old || !is_still_true(cd, old, list, count, standing, news))
         return reference_descriptor(cd, list, count, err);
-    return news ? annotate_again(old, list, count) : json_incref(old);
+    if (!news)
+        return json_incref(old);
+    json_t *d = json_copy(old);
+    annotate_all(d, list, count);
+    return d;
 }

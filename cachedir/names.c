@@ -7,11 +7,11 @@
  * the reference's descriptor, one set a platform that was asked for:
  *
  *     org.opencontainers.image.ref.name        docker.io/library/debian:bookworm
- *     dev.basewarm.manifest.linux/amd64        sha256:...   the entry
- *     dev.basewarm.source.linux/amd64          sha256:...   what the tag itself was then
  *     dev.basewarm.checked.linux/amd64         2026-11-24T23:49:06Z
+ *     dev.basewarm.source.linux/amd64          sha256:...   what the tag itself was then
+ *     dev.basewarm.manifest.linux/amd64        sha256:...   the entry, if not the descriptor's
  *
- * Descriptors without these are somebody else's and stay as they are.
+ * Descriptors without a "checked" are somebody else's and stay as they are.
  *
  * In format docker-archive the root is no layout: the same document then is .basewarm/index.json,
  * and of several platforms its descriptor is the first one's manifest.
@@ -97,8 +97,9 @@ static const char *annotation(const json_t *annotations, const char *prefix, con
 }
 
 /* What one descriptor says of ours; returns how many names were added. */
-size_t names_read_descriptor(const json_t *descriptor, struct cachedir_name **list, size_t *count)
+static size_t read_descriptor(const json_t *descriptor, struct cachedir_name **list, size_t *count)
 {
+    const char *digest = json_member_string(descriptor, "digest");
     json_t *annotations = json_object_get(descriptor, "annotations");
     const char *reference = json_member_string(annotations, STORE_REF_NAME), *key;
     const size_t before = *count;
@@ -108,13 +109,15 @@ size_t names_read_descriptor(const json_t *descriptor, struct cachedir_name **li
         return 0;
     json_object_foreach(annotations, key, value)
     {
-        if (strncmp(key, MANIFEST_KEY, strlen(MANIFEST_KEY)) != 0)
+        if (strncmp(key, CHECKED_KEY, strlen(CHECKED_KEY)) != 0)
             continue;
-        const char *platform = key + strlen(MANIFEST_KEY);
-        const char *manifest = json_string_value(value);
+        const char *platform = key + strlen(CHECKED_KEY);
+        const char *checked = json_string_value(value);
+        const char *manifest = annotation(annotations, MANIFEST_KEY, platform);
         const char *source = annotation(annotations, SOURCE_KEY, platform);
-        const char *checked = annotation(annotations, CHECKED_KEY, platform);
         struct cachedir_name name = {0};
+        if (!manifest)
+            manifest = digest;
         if (!manifest || digest_parse(manifest, &name.manifest, NULL) < 0)
             continue;
         if (source)
@@ -129,7 +132,7 @@ size_t names_read_descriptor(const json_t *descriptor, struct cachedir_name **li
 }
 
 /* Owned, or NULL where there is none to be read: it is derived, and written anew. */
-int names_read_index(struct cachedir *cd, char **ret, size_t *ret_len, struct error *err)
+static int read_index(struct cachedir *cd, char **ret, size_t *ret_len, struct error *err)
 {
     const int dir = store_names_directory(cd);
     *ret = NULL;
@@ -142,7 +145,7 @@ int names_read_index(struct cachedir *cd, char **ret, size_t *ret_len, struct er
     return 0;
 }
 
-static void standing_release(struct standing *s)
+void names_standing_release(struct standing *s)
 {
     json_decref(s->others);
     json_decref(s->ours);
@@ -163,7 +166,7 @@ static int read_root(struct cachedir *cd, struct cachedir_name **list, size_t *c
     if (ret)
         *ret =
             (struct standing){.others = json_array(), .ours = json_object(), .said = json_object()};
-    if (names_read_index(cd, &text, &len, err) < 0)
+    if (read_index(cd, &text, &len, err) < 0)
         return -1;
     if (!text)
         return 0;
@@ -175,7 +178,7 @@ static int read_root(struct cachedir *cd, struct cachedir_name **list, size_t *c
     json_array_foreach(json_object_get(root, "manifests"), i, descriptor)
     {
         const size_t before = *count;
-        if (names_read_descriptor(descriptor, list, count) > 0 && ret)
+        if (read_descriptor(descriptor, list, count) > 0 && ret)
             (void)json_object_set(ret->ours, (*list)[before].reference, descriptor);
         else if (*count == before && ret)
             (void)json_array_append(ret->others, descriptor);
@@ -198,16 +201,21 @@ static int read_other_format(struct cachedir *cd, struct cachedir_name **list, s
                    : 0;
     cleanup_json json_t *root = json_object_parse(text, len, NULL);
     json_array_foreach(json_object_get(root, "manifests"), i, descriptor)
-        names_read_descriptor(descriptor, list, count);
+        read_descriptor(descriptor, list, count);
     return 0;
 }
 
-/* index.json overlaid with what this process said. Sorted. */
-static int all_names(struct cachedir *cd, struct cachedir_name **list, size_t *count,
-                     struct standing *ret, struct error *err)
+int names_read_all(struct cachedir *cd, struct cachedir_name **list, size_t *count,
+                   struct standing *ret, struct error *err)
 {
-    if (read_other_format(cd, list, count, err) < 0 || read_root(cd, list, count, ret, err) < 0)
+    *list = NULL;
+    *count = 0;
+    if (read_other_format(cd, list, count, err) < 0 || read_root(cd, list, count, ret, err) < 0) {
+        cachedir_names_free(*list, *count);
+        *list = NULL;
+        *count = 0;
         return -1;
+    }
     pthread_mutex_lock(&cd->mutex);
     for (size_t i = 0; i < cd->said_count; i++) {
         copy_name(array_add(*list, *count), &cd->said[i]);
@@ -222,13 +230,39 @@ static int all_names(struct cachedir *cd, struct cachedir_name **list, size_t *c
 int cachedir_names(struct cachedir *cd, struct cachedir_name **ret, size_t *ret_count,
                    struct error *err)
 {
-    struct cachedir_name *list = NULL;
-    size_t count = 0;
-    if (all_names(cd, &list, &count, NULL, err) < 0)
-        return -1;
-    *ret = list;
-    *ret_count = count;
-    return 0;
+    return names_read_all(cd, ret, ret_count, NULL, err);
+}
+
+struct reading { /* cachedir_names(), beside cachedir_list() */
+    struct cachedir *cd;
+    struct cachedir_name **names;
+    size_t *count;
+    struct error err;
+    int result;
+};
+
+static void *read_aside(void *userdata)
+{
+    struct reading *r = userdata;
+    r->result = cachedir_names(r->cd, r->names, r->count, &r->err);
+    return NULL;
+}
+
+int cachedir_list_named(struct cachedir *cd, struct cachedir_entry **ret, size_t *ret_count,
+                        struct cachedir_name **ret_names, size_t *ret_name_count, struct error *err)
+{
+    struct reading names = {.cd = cd, .names = ret_names, .count = ret_name_count};
+    const int listed = entries_list_beside(cd, read_aside, &names, ret, ret_count, err);
+    if (listed == 0 && names.result == 0)
+        return 0;
+    if (listed == 0) {
+        cachedir_entries_free(*ret, *ret_count);
+        error_move(err, &names.err);
+    } else if (names.result == 0) {
+        cachedir_names_free(*ret_names, *ret_name_count);
+    }
+    error_clear(&names.err);
+    return -1;
 }
 
 /* Read index.json, once; with `naming` held. */
@@ -358,13 +392,13 @@ static int merge_once(struct cachedir *cd, struct error *err)
     struct cachedir_name *list = NULL;
     size_t count = 0;
     struct standing standing = {0};
-    int r = all_names(cd, &list, &count, &standing, err);
+    int r = names_read_all(cd, &list, &count, &standing, err);
     /* After index.json: what that names by right is there by now. */
     if (r == 0 && fs_names(cd->root, &standing.entries, &standing.entry_count) < 0)
         r = error_errno(err, errno, "cannot read %s", cd->path);
     if (r == 0)
         r = write_root(cd, list, count, &standing, err);
-    standing_release(&standing);
+    names_standing_release(&standing);
     cachedir_names_free(list, count);
     return r;
 }

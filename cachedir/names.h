@@ -20,6 +20,12 @@ struct standing {   /* the descriptors in index.json, and what they may name */
     json_t *said;   /* an object: the references of which this process said something since */
 };
 
+void names_standing_release(struct standing *s);
+
+/* index.json overlaid with what this process said, sorted; `ret` (empty; may be NULL) gets the
+ * descriptors, to be released even after an error. */
+int names_read_all(struct cachedir *cd, struct cachedir_name **list, size_t *count,
+                   struct standing *ret, struct error *err);
 /* Is there an entry of this digest? `entries`: see struct standing. */
 bool names_has_entry(char *const *entries, size_t count, const struct digest *digest);
 /*

@@ -169,20 +169,21 @@ int pool_replace(struct cachedir *cd, int from, const char *name, int to, const 
 bool pool_holder(struct cachedir *cd, const struct digest *digest, size_t n,
                  struct digest *ret_entry);
 
-/* ---- names.c ---- */
-
-/* The root's index.json, owned; NULL where there is none to be read. */
-int names_read_index(struct cachedir *cd, char **ret, size_t *ret_len, struct error *err);
-/* Add what one descriptor in it says of ours; how many names that were. */
-size_t names_read_descriptor(const json_t *descriptor, struct cachedir_name **list, size_t *count);
-
 /* ---- named-blobs.c ---- */
 
-/* The blobs that index.json at the root keeps, beside those of entries: the indexes of ours that
- * join several platforms, and (alone, if `others_only`) whatever other tools put there, with all
- * that it names. */
-int names_blobs(struct cachedir *cd, bool others_only, struct digest **ret, size_t *ret_count,
-                struct error *err);
+/* cachedir_names(), and the blobs that index.json at the root keeps, beside those of entries: the
+ * indexes of ours that join several platforms, and (alone, if `others_only`) whatever other tools
+ * put there, with all that it names. */
+int names_and_blobs(struct cachedir *cd, bool others_only, struct cachedir_name **ret_names,
+                    size_t *ret_name_count, struct digest **ret_blobs, size_t *ret_blob_count,
+                    struct error *err);
+
+/* ---- entries.c ---- */
+
+/* cachedir_list(), and other work at the same time in a thread of its own: with thousands of
+ * entries, reading index.json keeps a core busy as long as looking at them does. */
+int entries_list_beside(struct cachedir *cd, void *(*work)(void *userdata), void *userdata,
+                        struct cachedir_entry **ret, size_t *ret_count, struct error *err);
 
 /* ---- the formats of entries ---- */
 

@@ -122,7 +122,8 @@ size_t text_columns(const char *s)
     while (left > 0) {
         uint32_t c;
         size_t read = utf8_decode(s, left, &c);
-        int width = read > 0 ? wcwidth((wchar_t)c) : 1;
+        bool is_plain = read == 0 || (c >= ' ' && c <= '~'); /* most are, and wcwidth() is slow */
+        int width = is_plain ? 1 : wcwidth((wchar_t)c);
         columns += width < 0 ? 1 : (size_t)width;
         if (read == 0)
             read = 1;
