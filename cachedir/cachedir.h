@@ -385,9 +385,11 @@ struct cachedir_prune_options {
     int64_t ttl_ns;   /* the executors' --cache-ttl */
     int64_t grace_ns; /* longer than the longest build: what expired stays for so long */
     struct cachedir_limits limits;
-    char **keep;     /* globs of references, NULL-terminated; NULL: none. These entries stay. */
-    bool superseded; /* entries whose reference leads elsewhere go past the grace, too */
-    bool dry_run;    /* tell what would be done, and do nothing */
+    char **keep; /* globs of references, NULL-terminated; NULL: none. These entries stay. */
+    /* Entries whose reference has led elsewhere for longer than the grace go, too. (In format
+     * docker-archive: where the volume knows when a file was made.) */
+    bool superseded;
+    bool dry_run; /* tell what would be done, and do nothing */
     const volatile bool *stop;
 };
 

@@ -44,7 +44,8 @@ static const struct command_spec spec = {
     .options = options,
     .epilog = "Removed, in this order: what killed runs left; partial files older than the\n"
               "TTL; entries expired for longer than the grace; with --superseded, what its tag\n"
-              "has left for as long; blobs that nothing names. Under --max-size and --min-free "
+              "has left for as long (docker-archive: where the volume knows when a file was\n"
+              "made); blobs that nothing names. Under --max-size and --min-free "
               "then also\n"
               "the oldest entries, however young: that may cost a running build its base, and\n"
               "is called \"evicted\".\n\n"

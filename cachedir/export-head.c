@@ -52,9 +52,9 @@ static void annotate_name(json_t *annotations, const struct export_plan *p,
 {
     const struct export_image *image = &p->images[name->image];
     annotate_aliases(annotations, image);
-    annotate(annotations, EXPORT_MANIFEST_KEY, name->platform, image->entry.digest.text);
+    annotate(annotations, MANIFEST_KEY, name->platform, image->entry.digest.text);
     if (digest_is_set(&name->source))
-        annotate(annotations, EXPORT_SOURCE_KEY, name->platform, name->source.text);
+        annotate(annotations, SOURCE_KEY, name->platform, name->source.text);
 }
 
 /* Of several platforms: an index of ours that names just those. */

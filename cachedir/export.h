@@ -2,12 +2,10 @@
  * tar that describes it (export-head.c). */
 #pragma once
 
-#include "store.h"
+#include "names.h"
 
-/* Which of the layout's descriptors belong to what; names.c says the same of the directory. */
-#define EXPORT_MANIFEST_KEY "dev.basewarm.manifest." /* + platform: the manifest */
-#define EXPORT_SOURCE_KEY "dev.basewarm.source."     /* + platform: what the reference itself was */
-#define EXPORT_ALIAS_KEY "dev.basewarm.alias."       /* + hex of an index: the manifest */
+/* An annotation beside those in names.h. */
+#define EXPORT_ALIAS_KEY "dev.basewarm.alias." /* + hex of an index: the manifest */
 
 struct export_image { /* one entry */
     struct cachedir_entry entry;

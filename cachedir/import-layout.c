@@ -131,7 +131,27 @@ static struct import_image *find_image(const struct visit *v, const char *text)
     return member && member->image && member->image->walk == v->walk ? member->image : NULL;
 }
 
-/* As an export of ours says it. Returns how many, or -1. */
+static const char *after(const char *key, const char *prefix)
+{
+    return strncmp(key, prefix, strlen(prefix)) == 0 ? key + strlen(prefix) : NULL;
+}
+
+/* The platform that an annotation of ours is about, and the manifest; NULL: it is no such thing. An
+ * export names each manifest, a directory only those that are not the descriptor's own. */
+static const char *annotated(const struct visit *v, const char *key, const json_t *value,
+                             const char **ret_manifest)
+{
+    const char *platform = after(key, MANIFEST_KEY);
+    *ret_manifest = json_string_value(value);
+    if (platform)
+        return platform;
+    platform = after(key, CHECKED_KEY);
+    cleanup_free char *other = xasprintf("%s%s", MANIFEST_KEY, platform ? platform : "");
+    *ret_manifest = v->top.text;
+    return json_object_get(v->annotations, other) ? NULL : platform;
+}
+
+/* As an export of ours says it, or a directory. Returns how many, or -1. */
 static int add_our_names(struct visit *v, const char *reference, struct error *err)
 {
     const char *key;
@@ -139,15 +159,13 @@ static int add_our_names(struct visit *v, const char *reference, struct error *e
     int count = 0;
     json_object_foreach(v->annotations, key, value)
     {
-        const char *platform = key + strlen(EXPORT_MANIFEST_KEY);
+        const char *manifest, *platform = annotated(v, key, value, &manifest);
         struct digest source = {0};
         struct import_way way;
-        if (strncmp(key, EXPORT_MANIFEST_KEY, strlen(EXPORT_MANIFEST_KEY)) != 0)
-            continue;
-        struct import_image *image = find_image(v, json_string_value(value));
+        struct import_image *image = platform ? find_image(v, manifest) : NULL;
         if (!image)
             continue;
-        cleanup_free char *source_key = xasprintf("%s%s", EXPORT_SOURCE_KEY, platform);
+        cleanup_free char *source_key = xasprintf("%s%s", SOURCE_KEY, platform);
         const char *said = json_member_string(v->annotations, source_key);
         if (said && digest_parse(said, &source, NULL) == 0) {
             int proven = import_find_way(v->in, &source, image, &way, err);

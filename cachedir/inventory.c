@@ -30,11 +30,24 @@ static void add_inode(struct inventory *inv, struct thing *thing, const struct s
         (struct inventory_inode){st->st_ino, st->st_size, 1};
 }
 
-static void add_file(struct inventory *inv, struct thing *thing, int dir, const char *name)
+/* Returns when it was written; 0: it is not there. */
+static time_t add_file(struct inventory *inv, struct thing *thing, int dir, const char *name)
 {
     struct stat st;
-    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-        add_inode(inv, thing, &st);
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+        return 0;
+    add_inode(inv, thing, &st);
+    return st.st_mtime;
+}
+
+/* An archive's mtime is its life. 0 where the volume does not know. */
+static time_t born(int dir, const char *name)
+{
+    struct statx st;
+    return statx(dir, name, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &st) == 0 &&
+                   (st.stx_mask & STATX_BTIME)
+               ? (time_t)st.stx_btime.tv_sec
+               : 0;
 }
 
 static void note_time(struct thing *thing, const struct stat *st)
@@ -96,11 +109,12 @@ static void gather_entry(struct inventory *inv, const struct cachedir_entry *e)
         inv->alias_count++;
         add_file(inv, thing, cd->aliases, digest_hex(&e->digest));
     }
+    cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, e->digest.text);
+    add_file(inv, thing, cd->root, beside);
     cleanup_close int dir = fs_open_directory(cd->root, e->digest.text);
     if (dir < 0) {
-        cleanup_free char *beside = xasprintf("%s" ARCHIVE_BESIDE, e->digest.text);
         add_file(inv, thing, cd->root, e->digest.text);
-        add_file(inv, thing, cd->root, beside);
+        thing->made = born(cd->root, e->digest.text);
         return;
     }
     if (cd->format->is_file) { /* a directory where a file should be */
@@ -112,7 +126,7 @@ static void gather_entry(struct inventory *inv, const struct cachedir_entry *e)
         free(tree.named);
         return;
     }
-    add_file(inv, thing, dir, "index.json");
+    thing->made = add_file(inv, thing, dir, "index.json");
     add_file(inv, thing, dir, "oci-layout");
 }
 
@@ -270,19 +284,19 @@ static int compare_entry(const void *key, const void *thing)
     return strcmp(((const struct digest *)key)->text, ((const struct thing *)thing)->digest.text);
 }
 
-/* They come first among the things, and sorted, for cachedir_list() is. */
+/* They are sorted, for cachedir_list() is. */
 struct thing *inventory_entry(const struct inventory *inv, const struct digest *digest)
 {
-    return inv->entry_count
-               ? bsearch(digest, inv->things, inv->entry_count, sizeof *inv->things, compare_entry)
-               : NULL;
+    return inv->entry_count ? bsearch(digest, inv->entries, inv->entry_count, sizeof *inv->entries,
+                                      compare_entry)
+                            : NULL;
 }
 
 /* What is true of an entry is true of its aliases. */
 static void relate_aliases(struct inventory *inv)
 {
     for (size_t i = 0; i < inv->entry_count && inv->alias_count > 0; i++) {
-        struct thing *alias = &inv->things[i];
+        struct thing *alias = &inv->entries[i];
         const struct thing *entry =
             digest_is_set(&alias->alias_of) ? inventory_entry(inv, &alias->alias_of) : NULL;
         if (!entry)
@@ -290,9 +304,38 @@ static void relate_aliases(struct inventory *inv)
         free(alias->reference);
         alias->reference = entry->reference ? xstrdup(entry->reference) : NULL;
         alias->is_named = entry->is_named;
-        alias->is_superseded = entry->is_superseded;
+        alias->superseded = entry->superseded;
         alias->kept = entry->kept;
     }
+}
+
+struct birth { /* of an entry, under one of its references */
+    const char *reference;
+    time_t made;
+};
+
+static int compare_births(const void *a, const void *b)
+{
+    const struct birth *x = a, *y = b;
+    int order = strcmp(x->reference, y->reference);
+    return order ? order : (x->made > y->made) - (x->made < y->made);
+}
+
+/* Since when a reference leads elsewhere that led to an entry at `then`: since the next entry of
+ * this reference was made. 0: none was since. */
+static time_t left_after(const struct birth *births, size_t count, const char *reference,
+                         time_t then)
+{
+    const struct birth last = {reference, then};
+    size_t low = 0, high = count;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (compare_births(&births[middle], &last) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && strcmp(births[low].reference, reference) == 0 ? births[low].made : 0;
 }
 
 static int compare_reference(const void *key, const void *name)
@@ -300,10 +343,15 @@ static int compare_reference(const void *key, const void *name)
     return strcmp(key, ((const struct cachedir_name *)name)->reference);
 }
 
-/* They are sorted by reference. */
-static void relate_names(struct inventory *inv, const struct cachedir_name *names, size_t count,
-                         char *const *keep)
+/* `list`: the entries as they were listed. The names are sorted by reference. */
+static void relate_names(struct inventory *inv, const struct cachedir_entry *list,
+                         const struct cachedir_name *names, size_t count, char *const *keep)
 {
+    cleanup_free struct birth *births = xcalloc(inv->entry_count + count, sizeof *births);
+    size_t birth_count = 0;
+    for (size_t i = 0; i < inv->entry_count; i++)
+        if (list[i].reference && inv->entries[i].made)
+            births[birth_count++] = (struct birth){list[i].reference, inv->entries[i].made};
     for (size_t i = 0; i < count; i++) {
         struct thing *entry = inventory_entry(inv, &names[i].manifest);
         if (!entry)
@@ -314,14 +362,18 @@ static void relate_names(struct inventory *inv, const struct cachedir_name *name
         }
         entry->is_named = true;
         entry->kept |= is_kept(names[i].reference, keep);
+        if (entry->made)
+            births[birth_count++] = (struct birth){names[i].reference, entry->made};
     }
+    if (birth_count > 0)
+        qsort(births, birth_count, sizeof *births, compare_births);
     for (size_t i = 0; i < inv->entry_count; i++) {
-        struct thing *entry = &inv->things[i];
+        struct thing *entry = &inv->entries[i];
         if (entry->is_named || !entry->reference)
             continue;
         entry->kept = is_kept(entry->reference, keep);
-        entry->is_superseded =
-            count > 0 && bsearch(entry->reference, names, count, sizeof *names, compare_reference);
+        if (count > 0 && bsearch(entry->reference, names, count, sizeof *names, compare_reference))
+            entry->superseded = left_after(births, birth_count, entry->reference, entry->mtime);
     }
     relate_aliases(inv);
 }
@@ -351,21 +403,25 @@ static void root_release(struct root *r)
     error_clear(&r->err);
 }
 
-/* They stand first among the things, where inventory_entry() looks. */
+/* After all other things, so that no array moves any more; and the root after the pool, for what it
+ * names by then is not to be taken for unused. */
 static int gather_entries(struct inventory *inv, char *const *keep, struct root *root,
                           struct error *err)
 {
+    const size_t before = inv->thing_count;
     struct cachedir_entry *list;
     size_t count;
     if (entries_list_beside(inv->cd, read_root, root, &list, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)
         gather_entry(inv, &list[i]);
-    inv->entry_count = inv->thing_count;
-    relate_names(inv, root->names, root->name_count, keep);
-    cachedir_entries_free(list, count);
-    if (root->result < 0)
+    inv->entries = count > 0 ? inv->things + before : NULL;
+    inv->entry_count = count;
+    if (root->result == 0)
+        relate_names(inv, list, root->names, root->name_count, keep);
+    else
         error_move(err, &root->err);
+    cachedir_entries_free(list, count);
     return root->result;
 }
 
@@ -430,15 +486,14 @@ int inventory_take(struct cachedir *cd, char *const *keep, struct inventory *ret
 {
     *ret = (struct inventory){.cd = cd};
     __attribute__((cleanup(root_release))) struct root root = {.cd = cd};
-    if (gather_entries(ret, keep, &root, err) < 0 ||
-        gather_pool(ret, cd->pool.sha256, "sha256", err) < 0 ||
+    if (gather_pool(ret, cd->pool.sha256, "sha256", err) < 0 ||
         gather_pool(ret, cd->pool.sha512, "sha512", err) < 0 || gather_partials(ret, err) < 0 ||
         gather_trees(ret, cd->stage, THING_STAGE, STORE_OWN "/stage/", NULL, err) < 0 ||
         gather_trees(ret, cd->trash, THING_TRASH, STORE_OWN "/trash/", NULL, err) < 0 ||
         gather_trees(ret, cd->aliases, THING_ALIAS, STORE_OWN "/aliases/", has_no_entry, err) < 0 ||
         gather_trees(ret, cd->root, THING_TRASH, "", is_our_trash, err) < 0 ||
         gather_trees(ret, cd->root, THING_KANIKO, "", is_kanikos, err) < 0 ||
-        gather_orphans(ret, err) < 0)
+        gather_orphans(ret, err) < 0 || gather_entries(ret, keep, &root, err) < 0)
         return -1;
     unite_inodes(ret);
     count_users(ret, &root);

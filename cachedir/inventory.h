@@ -34,12 +34,14 @@ struct thing {
     struct digest alias_of; /* of an entry that is an alias: its entry's; else unset */
     struct digest *named;   /* blobs that an entry or a stage names */
     size_t named_count;
-    char *reference;    /* of an entry: a name that leads to it, or that it was made under */
-    bool is_named;      /* of an entry: index.json leads to it */
-    bool is_superseded; /* of an entry: its reference leads elsewhere */
-    bool kept;          /* of an entry: --keep names it */
-    unsigned users;     /* of a blob: entries and stages that name it and are not gone */
-    bool gone;          /* planned to be removed */
+    char *reference;   /* of an entry: a name that leads to it, or that it was made under */
+    bool is_named;     /* of an entry: index.json leads to it */
+    time_t made;       /* of an entry: when it was published; 0: unknown */
+    time_t superseded; /* of an entry: since when its reference leads elsewhere; 0: it does not, or
+                          the volume does not tell */
+    bool kept;         /* of an entry: --keep names it */
+    unsigned users;    /* of a blob: entries and stages that name it and are not gone */
+    bool gone;         /* planned to be removed */
 };
 
 struct inventory_inode {
@@ -52,7 +54,8 @@ struct inventory {
     struct cachedir *cd;
     struct thing *things;
     size_t thing_count;
-    size_t entry_count;             /* of them, at the beginning, by digest */
+    struct thing *entries; /* of them, by digest */
+    size_t entry_count;
     size_t alias_count;             /* of these */
     struct inventory_inode *inodes; /* sorted */
     size_t inode_count;

@@ -235,8 +235,8 @@ int cachedir_names(struct cachedir *cd, struct cachedir_name **ret, size_t *ret_
 
 struct reading { /* cachedir_names(), beside cachedir_list() */
     struct cachedir *cd;
-    struct cachedir_name **names;
-    size_t *count;
+    struct cachedir_name *names;
+    size_t count;
     struct error err;
     int result;
 };
@@ -244,24 +244,26 @@ struct reading { /* cachedir_names(), beside cachedir_list() */
 static void *read_aside(void *userdata)
 {
     struct reading *r = userdata;
-    r->result = cachedir_names(r->cd, r->names, r->count, &r->err);
+    r->result = cachedir_names(r->cd, &r->names, &r->count, &r->err);
     return NULL;
 }
 
 int cachedir_list_named(struct cachedir *cd, struct cachedir_entry **ret, size_t *ret_count,
                         struct cachedir_name **ret_names, size_t *ret_name_count, struct error *err)
 {
-    struct reading names = {.cd = cd, .names = ret_names, .count = ret_name_count};
-    const int listed = entries_list_beside(cd, read_aside, &names, ret, ret_count, err);
-    if (listed == 0 && names.result == 0)
+    struct reading r = {.cd = cd};
+    const int listed = entries_list_beside(cd, read_aside, &r, ret, ret_count, err);
+    if (listed == 0 && r.result == 0) {
+        *ret_names = r.names;
+        *ret_name_count = r.count;
         return 0;
-    if (listed == 0) {
-        cachedir_entries_free(*ret, *ret_count);
-        error_move(err, &names.err);
-    } else if (names.result == 0) {
-        cachedir_names_free(*ret_names, *ret_name_count);
     }
-    error_clear(&names.err);
+    if (listed == 0) {
+        cachedir_entries_free(take_ptr(*ret), *ret_count);
+        error_move(err, &r.err);
+    }
+    cachedir_names_free(r.names, r.count);
+    error_clear(&r.err);
     return -1;
 }
 

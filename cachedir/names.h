@@ -6,10 +6,10 @@
 
 #include "store.h"
 
-/* Annotations of ours: behind each, the platform. */
-#define MANIFEST_KEY "dev.basewarm.manifest."
-#define SOURCE_KEY "dev.basewarm.source."
-#define CHECKED_KEY "dev.basewarm.checked."
+/* Annotations of ours: behind each, the platform. An export has the first two. */
+#define MANIFEST_KEY "dev.basewarm.manifest." /* the manifest */
+#define SOURCE_KEY "dev.basewarm.source."     /* what the reference itself was */
+#define CHECKED_KEY "dev.basewarm.checked."   /* when the registry said so */
 
 struct standing {   /* the descriptors in index.json, and what they may name */
     char **entries; /* the names in the root, sorted: one look at the directory, where a look at

@@ -160,7 +160,7 @@ static int take_entry_away(struct pruning *p, struct thing *entry,
                            enum cachedir_prune_reason reason, struct error *err)
 {
     for (size_t i = 0; i < p->inv.entry_count && p->inv.alias_count > 0; i++) {
-        struct thing *alias = &p->inv.things[i];
+        struct thing *alias = &p->inv.entries[i];
         if (alias->gone || !digest_equal(&alias->alias_of, &entry->digest))
             continue;
         if (take_away(p, alias, reason, err) < 0)
@@ -193,10 +193,9 @@ static enum cachedir_prune_reason by_age(const struct pruning *p, const struct t
             return CACHEDIR_PRUNE_REASONS;
         if (age(p, thing) > o->ttl_ns / NS_PER_S + o->grace_ns / NS_PER_S)
             return CACHEDIR_PRUNE_EXPIRED;
-        /* A build may have resolved the tag just before it moved; and what is said of the tag is
-         * written some seconds after the entry that it moved to. */
-        return o->superseded && thing->is_superseded && older(p, thing, o->grace_ns) &&
-                       !has_entry(p, thing)
+        /* A build may have resolved the tag just before it moved. */
+        return o->superseded && thing->superseded &&
+                       p->now - thing->superseded > o->grace_ns / NS_PER_S && !has_entry(p, thing)
                    ? CACHEDIR_PRUNE_SUPERSEDED
                    : CACHEDIR_PRUNE_REASONS;
     case THING_BLOB:
@@ -390,8 +389,8 @@ int cachedir_remove(struct cachedir *cd, const struct digest *digest, int64_t *r
     if (entry_take_all_away(cd, digest, err) < 0)
         goto out;
     for (size_t i = 0; i < inv.entry_count; i++)
-        if (digest_equal(&inv.things[i].alias_of, digest))
-            *ret_freed += inventory_remove(&inv, &inv.things[i]);
+        if (digest_equal(&inv.entries[i].alias_of, digest))
+            *ret_freed += inventory_remove(&inv, &inv.entries[i]);
     *ret_freed += inventory_remove(&inv, entry);
     for (size_t i = 0; i < entry->named_count; i++) {
         struct thing *blob = inventory_blob(&inv, &entry->named[i]);

@@ -43,7 +43,7 @@ class Case:
     def ours(self, *arguments, images_=(), environment=None, name="out", program="warmer", fresh=True):
         out = self.out(name) if fresh else self.lab.path(name)
         command = [self.lab.program(program), "--cache-dir", out, *arguments]
-        if program == "warmer":
+        if os.path.basename(program) == "warmer":
             command += ["--progress", "none", "--verbosity", "warn"]
         for image in images_:
             command += ["--image", image]
@@ -300,17 +300,22 @@ class Memory(Case):
         trust = {"SSL_CERT_FILE": self.lab.path("bundle.pem")}
         hosts = {"HTTP": self.bench.registry, "TLS": self.tls}
 
-        def one(host, name):
+        def one(program, host, name):
             def run():
-                sample = self.ours(images_=[f"{host}/{name}:1"], environment=trust)
+                sample = self.ours(images_=[f"{host}/{name}:1"], environment=trust, program=program)
                 self.lab.remove("out")
                 return sample
             return run
-        return {f"ours, {name} {way}": one(host, name) for way, host in hosts.items() for name in ("ten", "huge")}
+        return {f"{who}, {name} {way}": one(program, host, name) for who, program in self.programs().items()
+                for way, host in hosts.items() for name in ("ten", "huge")}
+
+    def programs(self):
+        return {"ours": "warmer", **({"static": os.path.join(self.bench.static, "warmer")} if self.bench.static else {})}
 
     def aims(self):
-        return [Aim(f"{name} layer, {way}: peak memory <= {limit} MB", limit,
-                    figure("rss", f"ours, {name} {way}", 1e-6), "MB")
+        return [Aim(f"{name} layer, {way}, {linked}: peak memory <= {limit} MB", limit,
+                    figure("rss", f"{who}, {name} {way}", 1e-6), "MB")
+                for who, linked in (("ours", "shared libraries"), ("static", "static"))
                 for way, limit in (("HTTP", 14), ("TLS", 18)) for name in ("ten", "huge")]
 
 

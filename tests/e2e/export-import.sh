@@ -70,6 +70,17 @@ for format in oci docker-archive; do
     done
 done
 
+step "a tar of the directory's own layout says as much: which platforms a reference was asked for"
+names_of() {
+    jq -S '[.manifests[] | [.digest, .annotations["org.opencontainers.image.ref.name"],
+        (.annotations | keys[] | select(contains("source") | not))]] | sort' "$1/index.json"
+}
+tar cf layout.tar -C cache-oci oci-layout index.json blobs
+empty gap
+import 0 layout.tar
+names_of cache-oci >expected
+names_of gap | diff expected -
+
 step "the air gap is a pipe; a read-only directory is enough to begin it"
 cache=$scratch/cache-oci
 empty gap

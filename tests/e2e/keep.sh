@@ -101,13 +101,29 @@ warm --image "$registry/base:moving"
 curl -fsS -X PUT -T docker.json "http://$registry/v2/base/manifests/moving" \
     -H 'Content-Type: application/vnd.docker.distribution.manifest.list.v2+json'
 warm --image "$registry/base:moving"
-touch -d '25 hours ago' "$cache/$base"
+touch -d '2 days ago' "$cache/$base"
+touch -d '25 hours ago' "$cache"/sha256:*/index.json
 expect_exit 0 cachedir -c "$cache" prune
 [ -d "$cache/$base" ] || fail "went without being asked for"
 expect_exit 0 cachedir -c "$cache" prune --superseded --grace 26h
 [ -d "$cache/$base" ] || fail "went while a build may use it"
 expect_exit 0 cachedir -c "$cache" prune --superseded
 expect_text out "superseded $base"
+if [ "$(stat -c %W "$cache/index.json")" -gt 0 ]; then
+    for ref in 1 docker; do
+        fetch_manifest base $ref | curl -fsS -X PUT -T - "http://$registry/v2/base/manifests/moving" \
+            -H "Content-Type: $(fetch_manifest base $ref | jq -r .mediaType)"
+        warm --cache-dir archives --format docker-archive --image "$registry/base:moving"
+        touch -d '2 days ago' archives/sha256:*
+    done
+    sleep 2.1 # so that the second one is older than a second
+    expect_exit 0 cachedir -c archives prune --superseded
+    expect_no_text out superseded
+    expect_exit 0 cachedir -c archives prune --superseded --grace 1s
+    expect_text out "superseded $base"
+else
+    untried "the same of archives: this volume does not know when a file was made"
+fi
 
 step "no room: said before the first byte; with --prune what is over makes room"
 if mkdir small && mount -t tmpfs -o size=6m tmpfs small 2>/dev/null; then

@@ -27,7 +27,7 @@
 #define TTL (336 * HOUR)
 #define GRACE (24 * HOUR)
 #define IMAGES 6
-#define STEPS 150
+#define STEPS 600
 #define VOLUME 20000 /* bytes */
 #define MOVING                                                                                     \
     "test/image:1" /* what all images are made under, so whichever has it last keeps it */
@@ -61,12 +61,17 @@ static bool has(size_t image)
     return faccessat(root, images[image].digest.text, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static int64_t age_of(const char *name)
+static time_t time_of(const char *name)
 {
     struct stat st;
     if (fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         fail_msg("%s is not there", name);
-    return time(NULL) - st.st_mtime;
+    return st.st_mtime;
+}
+
+static int64_t age_of(const char *name)
+{
+    return time(NULL) - time_of(name);
 }
 
 static void make_old(const char *name, int64_t seconds)
@@ -107,22 +112,39 @@ static int warm(size_t image)
 static void warm_and_name(size_t image)
 {
     warm(image);
-    if (random_below(2)) {
+    if (image % 2 == 0 && random_below(2)) {
         cleanup_free char *own = xasprintf(OWN "%zu:1", image);
         name_it(own, image);
     }
-    if (random_below(3) == 0)
+    if (random_below(2))
         name_it(MOVING, image);
 }
 
 static void grow_old(size_t image)
 {
     const int64_t age = random_below(500) * HOUR + 60;
+    cleanup_free char *index = xasprintf("%s/index.json", images[image].digest.text);
     make_old(images[image].digest.text, age);
+    if (faccessat(root, index, F_OK, 0) == 0) /* it was published before its life began anew */
+        make_old(index, age + random_below(200) * HOUR);
     for (size_t i = 0; i < images[image].count; i++) {
         cleanup_free char *blob = blob_path(image, i, true);
         if (faccessat(root, blob, F_OK, 0) == 0)
             make_old(blob, age);
+    }
+}
+
+/* A day or less passes for all entries. */
+static void let_time_pass(void)
+{
+    const int64_t passed = random_below(24) * HOUR;
+    for (size_t i = 0; i < IMAGES; i++) {
+        cleanup_free char *index = xasprintf("%s/index.json", images[i].digest.text);
+        if (!has(i))
+            continue;
+        make_old(images[i].digest.text, age_of(images[i].digest.text) + passed);
+        if (faccessat(root, index, F_OK, 0) == 0)
+            make_old(index, age_of(index) + passed);
     }
 }
 
@@ -286,7 +308,7 @@ static void remember(void *userdata, const struct cachedir_removal *r)
 
 struct before { /* what the rules look at */
     bool here[IMAGES], kept[IMAGES], superseded[IMAGES];
-    int64_t age[IMAGES];
+    int64_t age[IMAGES], left[IMAGES]; /* left: how long ago the next of its tag was published */
 };
 
 static struct before look_before(const char *keep)
@@ -296,6 +318,7 @@ static struct before look_before(const char *keep)
     struct error err = {0};
     size_t count;
     bool moving = false;
+    time_t published[IMAGES] = {0};
     assert_int_equal(cachedir_names(cd, &names, &count, &err), 0);
     for (size_t k = 0; k < count; k++)
         moving |= strcmp(names[k].reference, MOVING) == 0;
@@ -315,17 +338,25 @@ static struct before look_before(const char *keep)
         cleanup_cachedir_entry struct cachedir_entry entry = {0};
         assert_int_equal(cachedir_look(cd, &images[i].digest, &entry, &err), 0);
         b.superseded[i] = !named && entry.reference && moving;
+        cleanup_free char *index = xasprintf("%s/index.json", images[i].digest.text);
+        if (b.here[i] && (entry.reference || has_moving) && faccessat(root, index, F_OK, 0) == 0)
+            published[i] = time_of(index);
         if (keep)
             b.kept[i] = *keep == 'r' ? own : has_moving || (!named && entry.reference);
     }
     cachedir_names_free(names, count);
+    for (size_t i = 0; i < IMAGES; i++)
+        for (size_t j = 0; j < IMAGES && b.here[i]; j++)
+            if (published[j] > time_of(images[i].digest.text) &&
+                time(NULL) - published[j] > b.left[i])
+                b.left[i] = time(NULL) - published[j];
     return b;
 }
 
 static bool by_age(const struct before *b, const struct cachedir_prune_options *o, size_t i)
 {
     return !b->kept[i] &&
-           (b->age[i] > TTL + GRACE || (o->superseded && b->superseded[i] && b->age[i] > GRACE));
+           (b->age[i] > TTL + GRACE || (o->superseded && b->superseded[i] && b->left[i] > GRACE));
 }
 
 /* May an image with this fate be gone, or still be there? */
@@ -408,7 +439,7 @@ static void prune(void)
     struct cachedir_prune_options o = {.ttl_ns = TTL * NS,
                                        .grace_ns = GRACE * NS,
                                        .keep = globs,
-                                       .superseded = random_below(3) == 0,
+                                       .superseded = random_below(2),
                                        .dry_run = true};
     struct cachedir_prune_result dry, r;
     struct error err = {0};
@@ -481,7 +512,7 @@ static void renew(size_t image)
 static void one_step(void)
 {
     const size_t i = random_below(IMAGES);
-    switch (random_below(10)) {
+    switch (random_below(13)) {
     case 0:
     case 1:
     case 2:
@@ -504,6 +535,11 @@ static void one_step(void)
     case 8:
         if (has(i))
             break_and_repair(i);
+        break;
+    case 9:
+    case 10:
+    case 11:
+        let_time_pass();
         break;
     default:
         prune();

@@ -101,6 +101,13 @@ static void age_image(size_t image, int64_t seconds)
         age(manifest, seconds);
 }
 
+/* Let an entry have been published so long ago. */
+static void publish_before(size_t image, int64_t seconds)
+{
+    cleanup_free char *index = xasprintf("%s/index.json", f.images[image].digest.text);
+    age(index, seconds);
+}
+
 static bool exists(const char *path)
 {
     return faccessat(f.root, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
@@ -212,11 +219,16 @@ static void test_superseded_goes_only_when_asked(void **state)
     name("test/image:1", 1);
     prune((struct cachedir_prune_options){0});
     assert_true(has(0));
-    /* A build may have asked for it just before the tag moved. */
-    age_image(0, GRACE - HOUR);
+    /* A build may have asked for it just before the tag moved, however long it stands. */
+    age_image(0, 5 * GRACE);
+    publish_before(1, GRACE - HOUR);
     prune((struct cachedir_prune_options){.superseded = true});
     assert_true(has(0));
-    age_image(0, GRACE + HOUR);
+    /* What the tag leads to was there before: nobody knows when it moved back. */
+    publish_before(1, 6 * GRACE);
+    prune((struct cachedir_prune_options){.superseded = true});
+    assert_true(has(0));
+    publish_before(1, GRACE + HOUR);
     struct cachedir_prune_result r = prune((struct cachedir_prune_options){.superseded = true});
     assert_int_equal(r.removed[CACHEDIR_PRUNE_SUPERSEDED], 1);
     assert_false(has(0));
