@@ -61,17 +61,12 @@ static bool has(size_t image)
     return faccessat(root, images[image].digest.text, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static time_t time_of(const char *name)
+static int64_t age_of(const char *name)
 {
     struct stat st;
     if (fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         fail_msg("%s is not there", name);
-    return st.st_mtime;
-}
-
-static int64_t age_of(const char *name)
-{
-    return time(NULL) - time_of(name);
+    return time(NULL) - st.st_mtime;
 }
 
 static void make_old(const char *name, int64_t seconds)
@@ -139,9 +134,9 @@ static void let_time_pass(void)
 {
     const int64_t passed = random_below(24) * HOUR;
     for (size_t i = 0; i < IMAGES; i++) {
-        cleanup_free char *index = xasprintf("%s/index.json", images[i].digest.text);
         if (!has(i))
             continue;
+        cleanup_free char *index = xasprintf("%s/index.json", images[i].digest.text);
         make_old(images[i].digest.text, age_of(images[i].digest.text) + passed);
         if (faccessat(root, index, F_OK, 0) == 0)
             make_old(index, age_of(index) + passed);
@@ -340,14 +335,14 @@ static struct before look_before(const char *keep)
         b.superseded[i] = !named && entry.reference && moving;
         cleanup_free char *index = xasprintf("%s/index.json", images[i].digest.text);
         if (b.here[i] && (entry.reference || has_moving) && faccessat(root, index, F_OK, 0) == 0)
-            published[i] = time_of(index);
+            published[i] = time(NULL) - age_of(index);
         if (keep)
             b.kept[i] = *keep == 'r' ? own : has_moving || (!named && entry.reference);
     }
     cachedir_names_free(names, count);
     for (size_t i = 0; i < IMAGES; i++)
         for (size_t j = 0; j < IMAGES && b.here[i]; j++)
-            if (published[j] > time_of(images[i].digest.text) &&
+            if (published[j] > time(NULL) - age_of(images[i].digest.text) &&
                 time(NULL) - published[j] > b.left[i])
                 b.left[i] = time(NULL) - published[j];
     return b;
