@@ -23,7 +23,7 @@
 
 #define LOCK_POLL (NS_PER_S / 5)
 #define SPLIT_LEFT (INT64_C(16) << 20) /* what has less to go is left alone */
-#define SPLIT_TIME (2 * NS_PER_S)      /* what would end within this is left alone */
+#define SPLIT_TIME NS_PER_S            /* what would end within this is left alone */
 #define SPLIT_IN_VAIN_MAX 3            /* tails that got nothing, until nobody tries again */
 
 static int compare_fetches(const void *a, const void *b)
