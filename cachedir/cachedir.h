@@ -386,8 +386,9 @@ struct cachedir_prune_options {
     int64_t grace_ns; /* longer than the longest build: what expired stays for so long */
     struct cachedir_limits limits;
     char **keep; /* globs of references, NULL-terminated; NULL: none. These entries stay. */
-    /* Entries whose reference has led elsewhere for longer than the grace go, too. (In format
-     * docker-archive: where the volume knows when a file was made.) */
+    /* Entries whose reference leads elsewhere go, too, a grace after the next entry was made for it
+     * (in format docker-archive: where the volume knows when that was). Where it went back to an
+     * entry that was here before, what it left goes when it expires. */
     bool superseded;
     bool dry_run; /* tell what would be done, and do nothing */
     const volatile bool *stop;

@@ -28,7 +28,7 @@ static const struct option_spec options[] = {
     {"keep", 0, OPTION_LIST, offsetof(struct settings, keep), "GLOB", "Prune",
      "never remove images whose reference matches; repeatable"},
     {"superseded", 0, OPTION_BOOL, offsetof(struct settings, superseded), NULL, "Prune",
-     "also remove what its tag has left for longer than the grace"},
+     "also remove what its tag has left, a grace after what came next was made"},
     {"dry-run", 0, OPTION_BOOL, offsetof(struct settings, dry_run), NULL, "Prune",
      "print what would be removed, and remove nothing"},
     {"json", 0, OPTION_BOOL, offsetof(struct settings, json), NULL, "Prune",

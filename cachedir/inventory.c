@@ -309,24 +309,50 @@ static void relate_aliases(struct inventory *inv)
     }
 }
 
-struct birth { /* of an entry, under one of its references */
-    const char *reference;
+struct birth { /* of an entry, under the reference and for the platform that it was made for */
+    char *name;
     time_t made;
 };
 
 static int compare_births(const void *a, const void *b)
 {
     const struct birth *x = a, *y = b;
-    int order = strcmp(x->reference, y->reference);
+    int order = strcmp(x->name, y->name);
     return order ? order : (x->made > y->made) - (x->made < y->made);
 }
 
-/* Since when a reference leads elsewhere that led to an entry at `then`: since the next entry of
- * this reference was made. 0: none was since. */
-static time_t left_after(const struct birth *births, size_t count, const char *reference,
+static char *birth_name(const struct cachedir_entry *e)
+{
+    cleanup_free char *platform = e->platform.os ? platform_format(&e->platform) : xstrdup("");
+    return xasprintf("%s %s", e->reference, platform);
+}
+
+/* Sorted; one an entry at most. An alias is made some time after its entry; and what was made after
+ * its life began was made again (converted, mended, copied), which does not tell when the tag came
+ * to it. */
+static struct birth *list_births(const struct inventory *inv, const struct cachedir_entry *list,
+                                 size_t *ret_count)
+{
+    struct birth *births = NULL;
+    *ret_count = 0;
+    for (size_t i = 0; i < inv->entry_count; i++) {
+        const struct thing *entry = &inv->entries[i];
+        if (list[i].reference && entry->made && entry->made <= entry->mtime &&
+            !digest_is_set(&entry->alias_of))
+            *array_add(births, *ret_count) = (struct birth){birth_name(&list[i]), entry->made};
+    }
+    if (*ret_count > 0)
+        qsort(births, *ret_count, sizeof *births, compare_births);
+    return births;
+}
+
+/* Since when a reference leads elsewhere that led to an entry at `then`: since the next entry that
+ * was made for it. 0: none was since, as where a tag went back to what was there before. */
+static time_t left_after(const struct birth *births, size_t count, const struct cachedir_entry *e,
                          time_t then)
 {
-    const struct birth last = {reference, then};
+    cleanup_free char *name = birth_name(e);
+    const struct birth last = {name, then};
     size_t low = 0, high = count;
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
@@ -335,7 +361,7 @@ static time_t left_after(const struct birth *births, size_t count, const char *r
         else
             high = middle;
     }
-    return low < count && strcmp(births[low].reference, reference) == 0 ? births[low].made : 0;
+    return low < count && strcmp(births[low].name, name) == 0 ? births[low].made : 0;
 }
 
 static int compare_reference(const void *key, const void *name)
@@ -347,11 +373,8 @@ static int compare_reference(const void *key, const void *name)
 static void relate_names(struct inventory *inv, const struct cachedir_entry *list,
                          const struct cachedir_name *names, size_t count, char *const *keep)
 {
-    cleanup_free struct birth *births = xcalloc(inv->entry_count + count, sizeof *births);
-    size_t birth_count = 0;
-    for (size_t i = 0; i < inv->entry_count; i++)
-        if (list[i].reference && inv->entries[i].made)
-            births[birth_count++] = (struct birth){list[i].reference, inv->entries[i].made};
+    size_t birth_count;
+    struct birth *births = list_births(inv, list, &birth_count);
     for (size_t i = 0; i < count; i++) {
         struct thing *entry = inventory_entry(inv, &names[i].manifest);
         if (!entry)
@@ -362,19 +385,18 @@ static void relate_names(struct inventory *inv, const struct cachedir_entry *lis
         }
         entry->is_named = true;
         entry->kept |= is_kept(names[i].reference, keep);
-        if (entry->made)
-            births[birth_count++] = (struct birth){names[i].reference, entry->made};
     }
-    if (birth_count > 0)
-        qsort(births, birth_count, sizeof *births, compare_births);
     for (size_t i = 0; i < inv->entry_count; i++) {
         struct thing *entry = &inv->entries[i];
         if (entry->is_named || !entry->reference)
             continue;
         entry->kept = is_kept(entry->reference, keep);
         if (count > 0 && bsearch(entry->reference, names, count, sizeof *names, compare_reference))
-            entry->superseded = left_after(births, birth_count, entry->reference, entry->mtime);
+            entry->superseded = left_after(births, birth_count, &list[i], entry->mtime);
     }
+    for (size_t i = 0; i < birth_count; i++)
+        free(births[i].name);
+    free(births);
     relate_aliases(inv);
 }
 

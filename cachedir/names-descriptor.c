@@ -49,10 +49,10 @@ static json_t *index_descriptor(struct cachedir *cd, json_t *manifests, struct e
         abort(); /* out of memory */
     struct digest digest;
     digest_of(text, strlen(text), &digest);
-    if (pool_has(cd->pool.sha256, digest_hex(&digest), (int64_t)strlen(text), NULL)) {
-        /* A prune that took it for unused looks at its age again. */
-        (void)utimensat(cd->pool.sha256, digest_hex(&digest), NULL, AT_SYMLINK_NOFOLLOW);
-    } else {
+    /* Touched: a prune that took it for unused looks at its age again. */
+    if (!pool_has(cd->pool.sha256, digest_hex(&digest), (int64_t)strlen(text), NULL) ||
+        (utimensat(cd->pool.sha256, digest_hex(&digest), NULL, AT_SYMLINK_NOFOLLOW) < 0 &&
+         errno == ENOENT)) {
         char temporary[FS_NAME_MAX];
         store_temporary(cd, temporary, "index");
         if (fs_create(cd->stage, temporary, cd->file_mode, text, strlen(text)) < 0) {

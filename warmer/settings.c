@@ -118,7 +118,7 @@ static const struct option_spec options[] = {
     {"check", 0, OPTION_BOOL, AT(check), NULL, GROUP,
      "fetch nothing: exit 0 when every image is warm and current, 1 when not"},
     {"dry-run", 0, OPTION_BOOL, AT(dry_run), NULL, GROUP,
-     "print what would be fetched and renewed, and change nothing"},
+     "print what would be fetched, renewed and pruned, and change nothing"},
     {"fail", 0, OPTION_CHOICE, AT(fail), "WHICH", GROUP, "which failures make the run fail", "any",
      fail_choices},
 #undef GROUP

@@ -103,6 +103,7 @@ curl -fsS -X PUT -T docker.json "http://$registry/v2/base/manifests/moving" \
 warm --image "$registry/base:moving"
 touch -d '2 days ago' "$cache/$base"
 touch -d '25 hours ago' "$cache"/sha256:*/index.json
+touch -d '49 hours ago' "$cache/$base/index.json"
 expect_exit 0 cachedir -c "$cache" prune
 [ -d "$cache/$base" ] || fail "went without being asked for"
 expect_exit 0 cachedir -c "$cache" prune --superseded --grace 26h
@@ -114,8 +115,8 @@ if [ "$(stat -c %W "$cache/index.json")" -gt 0 ]; then
         fetch_manifest base $ref | curl -fsS -X PUT -T - "http://$registry/v2/base/manifests/moving" \
             -H "Content-Type: $(fetch_manifest base $ref | jq -r .mediaType)"
         warm --cache-dir archives --format docker-archive --image "$registry/base:moving"
-        touch -d '2 days ago' archives/sha256:*
     done
+    touch -d '2 days ago' "archives/$base"
     sleep 2.1 # so that the second one is older than a second
     expect_exit 0 cachedir -c archives prune --superseded
     expect_no_text out superseded

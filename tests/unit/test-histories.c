@@ -334,7 +334,9 @@ static struct before look_before(const char *keep)
         assert_int_equal(cachedir_look(cd, &images[i].digest, &entry, &err), 0);
         b.superseded[i] = !named && entry.reference && moving;
         cleanup_free char *index = xasprintf("%s/index.json", images[i].digest.text);
-        if (b.here[i] && (entry.reference || has_moving) && faccessat(root, index, F_OK, 0) == 0)
+        /* What is younger than its life was made again. */
+        if (b.here[i] && entry.reference && faccessat(root, index, F_OK, 0) == 0 &&
+            age_of(index) >= b.age[i])
             published[i] = time(NULL) - age_of(index);
         if (keep)
             b.kept[i] = *keep == 'r' ? own : has_moving || (!named && entry.reference);
@@ -342,7 +344,8 @@ static struct before look_before(const char *keep)
     cachedir_names_free(names, count);
     for (size_t i = 0; i < IMAGES; i++)
         for (size_t j = 0; j < IMAGES && b.here[i]; j++)
-            if (published[j] > time(NULL) - age_of(images[i].digest.text) &&
+            if (i / 3 == j / 3 && /* of one platform */
+                published[j] > time(NULL) - age_of(images[i].digest.text) &&
                 time(NULL) - published[j] > b.left[i])
                 b.left[i] = time(NULL) - published[j];
     return b;
@@ -561,8 +564,8 @@ static void test_histories(void **state)
 
 static int setup(void **state)
 {
-    static const char *const architectures[IMAGES] = {"amd64", "arm64",   "arm",
-                                                      "s390x", "riscv64", "ppc64le"};
+    static const char *const architectures[IMAGES] = {"amd64", "amd64", "amd64",
+                                                      "arm64", "arm64", "arm64"};
     (void)state;
     path = test_directory_make();
     root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -27,7 +27,7 @@ static struct fixture {
     char *told; /* what the last prune removed: "reason path\n"... */
 } f;
 
-static const char *const architectures[IMAGES] = {"amd64", "arm64",   "arm",
+static const char *const architectures[IMAGES] = {"amd64", "amd64",   "arm",
                                                   "s390x", "riscv64", "ppc64le"};
 
 static int setup(void **state)
@@ -221,6 +221,7 @@ static void test_superseded_goes_only_when_asked(void **state)
     assert_true(has(0));
     /* A build may have asked for it just before the tag moved, however long it stands. */
     age_image(0, 5 * GRACE);
+    publish_before(0, 6 * GRACE);
     publish_before(1, GRACE - HOUR);
     prune((struct cachedir_prune_options){.superseded = true});
     assert_true(has(0));
@@ -228,6 +229,12 @@ static void test_superseded_goes_only_when_asked(void **state)
     publish_before(1, 6 * GRACE);
     prune((struct cachedir_prune_options){.superseded = true});
     assert_true(has(0));
+    /* Another platform's is no successor. */
+    warm(2);
+    age_image(2, GRACE + HOUR);
+    publish_before(2, GRACE + HOUR);
+    prune((struct cachedir_prune_options){.superseded = true});
+    assert_true(has(0) && has(2));
     publish_before(1, GRACE + HOUR);
     struct cachedir_prune_result r = prune((struct cachedir_prune_options){.superseded = true});
     assert_int_equal(r.removed[CACHEDIR_PRUNE_SUPERSEDED], 1);
