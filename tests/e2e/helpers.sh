@@ -93,7 +93,7 @@ for signal in TERM INT; do
     [ $code -gt 128 ] || fail "exit $code"
     [ $took -lt 1500 ] || fail "it took $took ms"
     expect_text err 'base:1: manifest: .*stopped'
-    expect_no_text err '401|no credentials'
+    expect_no_text err '\<401\>|no credentials'
     wait_for "the helper's end" is_gone "$helper"
     wait_for "the child's end" is_gone "$child"
 done
