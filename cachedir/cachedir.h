@@ -240,11 +240,13 @@ bool cachedir_has_news(struct cachedir *cd);
 int cachedir_flush(struct cachedir *cd, struct error *err);
 void cachedir_name_release(struct cachedir_name *n);
 void cachedir_names_free(struct cachedir_name *list, size_t count);
-/* cachedir_list() and cachedir_names() at once: with thousands of entries each keeps a core. */
+#define cleanup_cachedir_name __attribute__((cleanup(cachedir_name_release)))
+
+/* cachedir_list() and cachedir_names() at once: with thousands of entries each keeps a
+ * core busy. Both lists are the caller's to free; after an error there are none. */
 int cachedir_list_named(struct cachedir *cd, struct cachedir_entry **ret, size_t *ret_count,
                         struct cachedir_name **ret_names, size_t *ret_name_count,
                         struct error *err);
-#define cleanup_cachedir_name __attribute__((cleanup(cachedir_name_release)))
 
 /* ---- filling -------------------------------------------------------------------------------- */
 

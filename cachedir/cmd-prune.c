@@ -45,10 +45,9 @@ static const struct command_spec spec = {
     .epilog = "Removed, in this order: what killed runs left; partial files older than the\n"
               "TTL; entries expired for longer than the grace; with --superseded, what its tag\n"
               "has left for as long (docker-archive: where the volume knows when a file was\n"
-              "made); blobs that nothing names. Under --max-size and --min-free "
-              "then also\n"
-              "the oldest entries, however young: that may cost a running build its base, and\n"
-              "is called \"evicted\".\n\n"
+              "made); blobs that nothing names. Under --max-size and --min-free then also the\n"
+              "oldest entries, however young: that may cost a running build its base, and is\n"
+              "called \"evicted\".\n\n"
               "Exit code: 0 done, 1 the limits cannot be met, 75 another prune is at work.\n",
 };
 

@@ -153,10 +153,11 @@ const struct command_spec warmer_command = {
     .summary = "Pull base images into the directory that kaniko's executor reads with "
                "--cache-dir, and keep warm what is there.",
     .options = options,
-    .epilog = "Exit codes: 0 all is well; 1 --check found something to do; 64 usage, bad\n"
-              "reference; 65 wrong bytes, no such platform; 66 no such image, tag or list;\n"
-              "73 the directory cannot be made; 74 I/O error, no space; 75 worth another\n"
-              "try; 77 refused; 78 bad configuration or credentials; 128+n on signal n.\n"
+    .epilog = "Exit codes: 0 all is well; 1 --check found something to do, or a prune could not\n"
+              "meet its limits; 64 usage, bad reference; 65 wrong bytes, no such platform; 66\n"
+              "no such image, tag or list; 73 the directory cannot be made; 74 I/O error, no\n"
+              "space; 75 worth another try; 77 refused; 78 bad configuration or credentials;\n"
+              "128+n on signal n.\n"
               "\n"
               "  warmer -c /cache -i debian:bookworm-slim -i node:22\n"
               "  warmer -c /cache --images-file images.txt --fail never\n",
